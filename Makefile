@@ -1,0 +1,53 @@
+# Trowel's targets. `make help` lists them.
+GO            ?= go
+GOFUMPT       ?= mvdan.cc/gofumpt@v0.12.0
+GOLANGCI_LINT ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+BIN           ?= bin/trowel
+
+export CGO_ENABLED = 0
+
+.PHONY: help build test race e2e lint fmt fuzz bench quickstart check clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## build bin/trowel, one static binary
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/trowel
+
+test: ## run the tests; what only root may do is tested when run as root
+	$(GO) test -timeout 20m ./...
+
+race: ## run the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
+
+e2e: ## as root on a Debian-like machine: real registry, BuildKit as oracle, Docker engine; installs what it needs
+	$(GO) test -tags e2e -count 1 -timeout 40m ./testdata/e2e/... ./host/internal/registry/... ./host/internal/output/...
+
+lint: ## run golangci-lint
+	CGO_ENABLED=0 $(GO) run $(GOLANGCI_LINT) run ./...
+
+fmt: ## format the code
+	$(GO) run $(GOFUMPT) -w $$(git ls-files '*.go')
+
+fuzz: ## fuzz each parser for FUZZTIME (default 30s)
+	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' host sdk builtin | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -ho '^func Fuzz[A-Za-z]*' $$p/*_test.go | cut -c6-); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} ./$$p; done; done
+
+bench: ## as root: time Trowel against BuildKit and buildah on the same contexts, in one run
+	$(GO) run ./bench
+
+quickstart: build ## build examples/quickstart, push it to a registry on loopback, pull it back, rebuild it
+	$(GO) run ./examples/quickstart -trowel $(BIN)
+
+check: ## all that a change must pass, but for e2e; fails if it leaves the tree changed
+	$(GO) vet ./... && $(GO) vet -tags e2e ./...
+	GOARCH=arm64 $(GO) vet ./...
+	@test -z "$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go'))" || { echo 'run make fmt'; exit 1; }
+	$(GO) mod tidy -diff
+	$(MAKE) lint race
+	git diff --exit-code
+
+clean: ## remove what build made
+	rm -rf bin

@@ -1,0 +1,156 @@
+package host_test
+
+import (
+	"errors"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/trowel-build/trowel/"
+
+// mayImport lists for each top-level folder the folders of ours that it may import.
+var mayImport = map[string][]string{
+	"sdk":     {"sdk"},
+	"builtin": {"sdk", "builtin"},
+	"plugins": {"sdk", "plugins"},
+	"host":    {"sdk", "host"},
+	"cmd":     {"sdk", "host", "builtin", "plugins", "cmd"},
+}
+
+// stdlibOnly are the packages that plugin authors link: they import nothing but the standard library and each other.
+var stdlibOnly = []string{"sdk", "sdk/abi", "sdk/guest", "sdk/plugintest"}
+
+// homes says which of our packages may import a third-party library. A library that is not listed may be imported
+// nowhere: adding one means giving it a home here and a line in RATIONALE.md.
+var homes = map[string][]string{
+	"github.com/BurntSushi/toml":             {"host/config"},
+	"github.com/containerd/platforms":        {"host/internal/plan"},
+	"github.com/distribution/reference":      {"host/internal/plan", "host/internal/registry"},
+	"github.com/google/go-cmp":               {"*"},
+	"github.com/google/go-containerregistry": {"host/internal/registry", "host/internal/output", "host/internal/image", "cmd/trowel", "testdata/e2e", "bench"},
+	"github.com/klauspost/compress":          {"host/internal/layer", "host/internal/filecopy"},
+	"github.com/klauspost/pgzip":             {"host/internal/layer"},
+	"github.com/moby/buildkit":               {"host/internal/dockerfile"},
+	"github.com/moby/patternmatcher":         {"host/internal/buildcontext", "host/internal/filecopy"},
+	"github.com/opencontainers/go-digest":    {"host/internal/blob", "host/internal/layer", "host/internal/image", "host/internal/output", "host/internal/registry", "host/internal/cache", "host/internal/stage", "host"},
+	"github.com/opencontainers/image-spec":   {"host/internal/image", "host/internal/output", "host/internal/registry", "host/internal/lower", "host/internal/layer", "host/internal/blob"},
+	"github.com/rogpeppe/go-internal":        {"cmd/trowel"},
+	"github.com/spf13/cobra":                 {"cmd/trowel"},
+	"github.com/spf13/pflag":                 {"cmd/trowel"},
+	"github.com/tonistiigi/dchapes-mode":     {"host/internal/filecopy"},
+	"github.com/ulikunitz/xz":                {"host/internal/filecopy"},
+	"golang.org/x/net":                       {"host/internal/registry"},
+	"golang.org/x/sync":                      {"*"},
+	"golang.org/x/sys":                       {"*"},
+	"golang.org/x/term":                      {"host/internal/progress", "cmd/trowel"},
+}
+
+// TestImports parses every file of the tree: a test that asked the go command would be cached across a violation.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	root := os.DirFS("..")
+	for top := range mayImport {
+		err := fs.WalkDir(root, top, func(name string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) && name == top {
+				return fs.SkipDir // plugins come later
+			}
+			if err != nil || path.Ext(name) != ".go" || strings.Contains(name, "/testdata/") {
+				return err
+			}
+			for _, imported := range imports(t, root, name) {
+				if why := violation(name, imported); why != "" {
+					t.Errorf("%s imports %s: %s", name, imported, why)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func imports(t *testing.T, root fs.FS, name string) []string {
+	t.Helper()
+	src, err := fs.ReadFile(root, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, spec := range file.Imports {
+		p, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, p)
+	}
+	return paths
+}
+
+// violation says what is wrong with an import, or nothing.
+func violation(file, imported string) string {
+	dir := path.Dir(file)
+	top, _, _ := strings.Cut(dir, "/")
+	if rest, ours := strings.CutPrefix(imported, module); ours {
+		to, _, _ := strings.Cut(rest, "/")
+		if !slices.Contains(mayImport[top], to) {
+			return top + " may import only " + strings.Join(mayImport[top], ", ")
+		}
+		return ""
+	}
+	if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") {
+		return "" // standard library
+	}
+	if slices.Contains(stdlibOnly, dir) {
+		return dir + " may import only the standard library"
+	}
+	for library, at := range homes {
+		if imported != library && !strings.HasPrefix(imported, library+"/") {
+			continue
+		}
+		for _, home := range at {
+			if home == "*" || dir == home || strings.HasPrefix(dir, home+"/") {
+				return ""
+			}
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			return "" // tests may look at results with any library that the module already has
+		}
+		return "its home is " + strings.Join(at, ", ")
+	}
+	return "it has no home in this test"
+}
+
+// TestViolation keeps the test above honest.
+func TestViolation(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		file, imported string
+		bad            bool
+	}{
+		{"sdk/cache.go", "context", false},
+		{"sdk/cache.go", module + "host", true},
+		{"sdk/cache.go", "golang.org/x/sys/unix", true},
+		{"builtin/cache/local/local.go", module + "sdk", false},
+		{"builtin/cache/local/local.go", module + "host/internal/blob", true},
+		{"host/build.go", module + "builtin/cache/local", true},
+		{"host/internal/stage/run.go", "github.com/moby/buildkit/frontend/dockerfile/parser", true},
+		{"host/internal/dockerfile/parse.go", "github.com/moby/buildkit/frontend/dockerfile/parser", false},
+		{"cmd/trowel/main.go", "example.com/unknown", true},
+	} {
+		if why := violation(tt.file, tt.imported); (why != "") != tt.bad {
+			t.Errorf("violation(%s, %s) = %q", tt.file, tt.imported, why)
+		}
+	}
+}

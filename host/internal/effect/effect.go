@@ -1,0 +1,119 @@
+// Package effect is the language between instructions and engine. An instruction, whoever defined it, is lowered to
+// effects; what executes, caches and snapshots knows effects and never an instruction's name.
+//
+// All effects are values that are complete in themselves: variables are expanded, paths are absolute. Two equal effects on
+// equal trees give equal layers, which is what the cache keys rest on.
+package effect
+
+// Effect is one thing a step does: [Exec], [Copy] and [Mkdir] change files; [Set] changes the image's configuration.
+type Effect interface{ effect() }
+
+func (Exec) effect()  {}
+func (Copy) effect()  {}
+func (Mkdir) effect() {}
+func (Set) effect()   {}
+
+// Exec runs a process in the stage's root file system and keeps what it changed.
+type Exec struct {
+	Args []string // the first is looked up in Env's PATH inside the root file system
+	Env  []string // NAME=value, the whole environment but for HOME, which comes from the user's passwd entry where Env has none
+	// Unkeyed are further variables, seen by the process and left out of cache keys and history: proxies.
+	Unkeyed []string
+	Dir     string // absolute
+	User    string // as USER says it: "", "name", "uid", "user:group"
+	Network Network
+	// Scripts are files that the process sees read-only below /dev/pipes while it runs: heredocs that start with "#!".
+	Scripts []File
+}
+
+// Network is what a process can reach.
+type Network string
+
+// The networks of a process.
+const (
+	NetworkDefault Network = "default" // the builder's choice: the host's
+	NetworkHost    Network = "host"
+	NetworkNone    Network = "none"
+)
+
+// Copy copies files into the stage's root file system: COPY and ADD.
+type Copy struct {
+	Sources []CopySource
+	// Dest is absolute. A trailing slash (or a last element ".") says that it names a directory.
+	Dest string
+	// Owner is --chown: "user", "user:group", names or numbers; "" leaves owners as the source has them.
+	Owner string
+	// Mode is --chmod, octal or symbolic; "" leaves modes as they are.
+	Mode string
+	// Exclude are patterns of .dockerignore's language, relative to each source.
+	Exclude []string
+	Layout  Layout
+	Unpack  Unpack
+	// Overlay says how the destination is treated: see [Overlay].
+	Overlay Overlay
+}
+
+// CopySource is files from one place.
+type CopySource struct {
+	From Location
+	// Paths as written, below the location's root, wildcards included. Unused with Inline files.
+	Paths []string
+	// Inline are files that the Dockerfile itself holds: heredocs.
+	Inline []File
+}
+
+// Location names a place that files are copied from. Exactly one field is set; all empty means that the source is inline.
+type Location struct {
+	Context string // a named build context, or [MainContext]
+	Stage   string // the ID of a stage of this build
+	Image   string // an image reference
+}
+
+// MainContext is the name of the build context that COPY reads without --from.
+const MainContext = "context"
+
+// File is a small file by its content.
+type File struct {
+	Name    string
+	Content string
+}
+
+// Layout says what path a copied file gets below the destination.
+type Layout string
+
+// The layouts of a copy.
+const (
+	LayoutFlat    Layout = ""        // a file under its name, a directory's entries directly
+	LayoutParents Layout = "parents" // --parents: the path as written is kept
+)
+
+// Unpack says whether archives are unpacked.
+type Unpack string
+
+// What is done with archives.
+const (
+	UnpackNever  Unpack = ""       // COPY
+	UnpackAlways Unpack = "always" // ADD of local files: what is an archive by its content is unpacked
+)
+
+// Overlay says how a copy's result meets what is there.
+type Overlay string
+
+// The ways to lay a copy on the stage's files.
+const (
+	OverlayMerge  Overlay = ""     // symlinks in the destination are followed
+	OverlayLinked Overlay = "link" // --link: copied into an empty tree, stacked on top
+)
+
+// Mkdir makes a directory and its missing parents, mode 0755, all owned by User: WORKDIR. It makes a layer even if the
+// directory exists.
+type Mkdir struct {
+	Path string // absolute
+	User string // as Exec.User
+}
+
+// Set changes one part of the image's configuration. Fields name the OCI config's; Value is its JSON form. It makes no layer.
+type Set struct {
+	Field string // "Env", "Labels", "Cmd", …
+	Value string
+}
