@@ -1,0 +1,176 @@
+package dockerfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/command"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Parse reads the text of a Dockerfile. Errors are of type [*Error]; name is the file's name in them.
+func Parse(name string, text []byte) (*File, error) {
+	f := &File{Name: name}
+	if err := f.checkText(text); err != nil {
+		return nil, err
+	}
+	config, err := f.directives(text)
+	if err != nil {
+		return nil, err
+	}
+	config.Warn = func(rule, _, _, text string, where []parser.Range) {
+		f.Warnings = append(f.Warnings, Warning{Rule: rule, Text: text, Position: position(where)})
+	}
+	lint := linter.New(config)
+
+	tree, err := parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil, f.translate(err)
+	}
+	for _, w := range tree.Warnings {
+		// The parser's only warning; its location is the last line of the instruction.
+		lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
+	}
+	f.Escape = tree.EscapeToken
+	if nodes := tree.AST.Children; len(nodes) > maxInstructions {
+		line := nodes[maxInstructions].StartLine
+		return nil, f.failAt(Position{line, line}, "",
+			fmt.Errorf("the file has %d instructions: more than %d are not supported", len(nodes), maxInstructions), "")
+	}
+	for _, node := range tree.AST.Children {
+		if err := f.checkNode(node); err != nil {
+			return nil, err
+		}
+	}
+	if err := f.checkOrder(tree.AST.Children); err != nil {
+		return nil, err
+	}
+	stages, args, err := instructions.Parse(tree.AST, lint)
+	if err != nil {
+		return nil, f.translate(err)
+	}
+	f.fill(stages, args)
+	if err := lint.Error(); err != nil {
+		first := f.Warnings[0]
+		return nil, f.failAt(first.Position, "", fmt.Errorf("%s: %s", first.Rule, first.Text),
+			"the file has check=error=true, which makes build checks fail the build")
+	}
+	return f, nil
+}
+
+// fill takes over what BuildKit parsed.
+func (f *File) fill(stages []instructions.Stage, args []instructions.ArgCommand) {
+	for i := range args {
+		f.Args = append(f.Args, newInstruction(&args[i]))
+	}
+	for i := range stages {
+		s := &stages[i]
+		stage := &Stage{
+			Index: i, Name: s.Name, BaseName: s.BaseName, Platform: s.Platform, Comment: s.DocComment,
+			From: Instruction{Keyword: "FROM", Position: position(s.Location)},
+		}
+		for _, c := range s.Commands {
+			stage.Instructions = append(stage.Instructions, newInstruction(c))
+		}
+		f.Stages = append(f.Stages, stage)
+	}
+}
+
+func newInstruction(c Command) Instruction {
+	return Instruction{Command: c, Keyword: strings.ToUpper(c.Name()), Position: position(c.Location())}
+}
+
+// Trigger parses an ONBUILD trigger, set off by the FROM of stage. Errors point at that FROM.
+func (f *File) Trigger(text string, stage *Stage) (Instruction, error) {
+	in := Instruction{Keyword: "FROM", Position: stage.From.Position, Trigger: text}
+	fail := func(err error) (Instruction, error) {
+		return Instruction{}, f.Fail(in, stage.BaseName, err, "")
+	}
+	if strings.TrimSpace(text) == "" {
+		return fail(errors.New("an ONBUILD trigger of the base is empty"))
+	}
+	if strings.ContainsRune(text, 0) {
+		return fail(errors.New("there is a NUL byte in it"))
+	}
+	tree, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return fail(cause(err))
+	}
+	if len(tree.AST.Children) != 1 {
+		return fail(fmt.Errorf("it has %d instructions: there must be one", len(tree.AST.Children)))
+	}
+	node := tree.AST.Children[0]
+	// The flags and the keyword are checked as in a file, in the words of a file that has the trigger alone.
+	alone := &File{Name: f.Name, lines: splitLines([]byte(text))}
+	if err := alone.checkNode(node); err != nil {
+		e, _ := errors.AsType[*Error](err)
+		return fail(e.Err)
+	}
+	c, err := instructions.ParseCommand(node)
+	if err != nil {
+		return fail(cause(err))
+	}
+	in.Command, in.Keyword = c, strings.ToUpper(c.Name())
+	if in.Keyword == "ONBUILD" || in.Keyword == "MAINTAINER" {
+		return fail(fmt.Errorf("%s cannot be a trigger", in.Keyword))
+	}
+	return in, nil
+}
+
+// quoted are the words that BuildKit's messages quote.
+var quoted = regexp.MustCompile(`"([^"]+)"|'([^']+)'`)
+
+// translate makes an [*Error] of an error of BuildKit's parser. The column is that of the first word that the message
+// quotes and the source has.
+func (f *File) translate(err error) *Error {
+	p := Position{1, 1}
+	if located, ok := errors.AsType[*parser.LocationError](err); ok && len(located.Locations) > 0 {
+		p = position(located.Locations[0])
+	}
+	p.First, p.Last = f.clamp(p.First), f.clamp(p.Last)
+	err = cause(err)
+	e := f.failAt(p, "", err, "")
+	keyword := firstWord(f.lines[p.First-1])
+	if _, ok := command.Commands[strings.ToLower(keyword)]; ok {
+		e.Instruction = strings.ToUpper(keyword)
+	}
+	for _, match := range quoted.FindAllStringSubmatch(err.Error(), -1) {
+		if line, column, ok := f.find(p, match[1]+match[2]); ok {
+			e.Line, e.Column = line, column
+			return e
+		}
+	}
+	if strings.Contains(err.Error(), "heredoc") {
+		if line, column, ok := f.find(Position{p.First, p.First}, "<<"); ok {
+			e.Line, e.Column = line, column
+			e.Hint = "a heredoc ends at a line that has its word alone, without blanks around it"
+		}
+	}
+	return e
+}
+
+// cause is an error of BuildKit without the line numbers it was wrapped in: those are told otherwise.
+func cause(err error) error {
+	if located, ok := errors.AsType[*parser.LocationError](err); ok {
+		return located.Unwrap()
+	}
+	return err
+}
+
+func firstWord(line string) string {
+	word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	return word
+}
+
+// position is the range from the first to the last of BuildKit's.
+func position(where []parser.Range) Position {
+	if len(where) == 0 {
+		return Position{1, 1}
+	}
+	return Position{First: where[0].Start.Line, Last: where[len(where)-1].End.Line}
+}

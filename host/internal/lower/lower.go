@@ -1,0 +1,206 @@
+// Package lower turns the instructions of a stage into effects. It is the one place that knows RUN from COPY, and it is
+// pure: what an instruction does to the image's configuration never depends on running anything.
+package lower
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/trowel-build/trowel/host/internal/dockerfile"
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/image"
+	"github.com/trowel-build/trowel/host/internal/plan"
+)
+
+// HistoryComment is the comment of all history entries, BuildKit's own: tools tell by it how an entry came about.
+const HistoryComment = "buildkit.dockerfile.v0"
+
+// Step is what one instruction comes to.
+type Step struct {
+	// Name is what a user reads: "[build 2/5] RUN make". Steps that only change the configuration have no number.
+	Name        string
+	Instruction dockerfile.Instruction
+	Source      string // the instruction's lines in the file, or the text of its ONBUILD trigger
+	Effects     []effect.Effect
+	// Config is the image's configuration after the step. It is shared and must not be changed.
+	Config image.Config
+	// CreatedBy is the text of the step's history entry; empty means that it has none, which is so for ONBUILD.
+	CreatedBy string
+	Layer     Layer
+}
+
+// Layer says whether a step makes a layer.
+type Layer string
+
+// What a step makes.
+const (
+	NoLayer  Layer = ""
+	OneLayer Layer = "layer" // even if nothing changes in it
+)
+
+// Lowered is a stage as steps.
+type Lowered struct {
+	// BaseName is what to call the work on the base: "[build 1/5] FROM docker.io/library/debian:12". It is empty if
+	// the base is a stage or scratch.
+	BaseName string
+	Steps    []Step
+	State    State // after the last step: what a stage based on this one starts from
+	Warnings []dockerfile.Warning
+}
+
+// State is all that a stage hands on to one that is based on it, but for files. It is immutable.
+type State struct {
+	Config image.Config
+	Author string // of MAINTAINER
+
+	vars vars
+	args []arg
+}
+
+// arg is a declared ARG.
+type arg struct{ name, value string }
+
+// From is the state that an image starts a stage with; nil means scratch.
+func From(base *image.Base) State {
+	s := State{Config: image.Start(base)}
+	if base != nil {
+		s.Author = base.Image.Author
+	}
+	return s
+}
+
+// Stage lowers a stage of a plan. The base is [From] what FROM names, or the [Lowered] state of the stage it names.
+// Errors are of type [*dockerfile.Error].
+func Stage(p *plan.Plan, s *plan.Stage, base State) (*Lowered, error) {
+	if s.Base.Stage == "" && len(base.Config.OnBuild) > 0 && !s.TriggersKnown() {
+		return nil, p.File.Fail(s.Source.From, s.Source.BaseName, fmt.Errorf("the base's ONBUILD triggers were not planned"), "")
+	}
+	l := &lowering{
+		plan: p, stage: s, file: p.File, lex: p.File.Lexer(),
+		config: base.Config.Clone(), author: base.Author, vars: base.vars.clone(), args: base.args[:len(base.args):len(base.args)],
+	}
+	l.start()
+	out := &Lowered{}
+	if s.Base.Image != "" || s.Base.Context != "" {
+		out.BaseName = l.numbered("FROM " + s.Base.Image + s.Base.Context)
+	}
+	for _, in := range append(s.Triggers[:len(s.Triggers):len(s.Triggers)], s.Instructions...) {
+		step, err := l.step(in)
+		if err != nil {
+			return nil, err
+		}
+		out.Steps = append(out.Steps, step)
+	}
+	out.State = State{Config: l.config, Author: l.author, vars: l.vars, args: l.args}
+	out.Warnings = l.warnings
+	return out, nil
+}
+
+// lowering is a stage while it is lowered.
+type lowering struct {
+	plan  *plan.Plan
+	stage *plan.Stage
+	file  *dockerfile.File
+	lex   *dockerfile.Lexer
+
+	config   image.Config // what it points to is shared with the steps before: it is replaced, not changed
+	author   string
+	vars     vars  // what words are expanded with, and what RUN sees
+	args     []arg // as declared, repetitions included
+	cmdSet   bool  // CMD came up in this stage
+	index    int   // of the step that was numbered last
+	total    int
+	warnings []dockerfile.Warning
+
+	in dockerfile.Instruction // the one at hand
+}
+
+// step lowers one instruction.
+func (l *lowering) step(in dockerfile.Instruction) (Step, error) {
+	l.in = in
+	step := Step{Instruction: in, Source: in.Trigger}
+	if in.Trigger == "" {
+		step.Source = l.file.Source(in.Position)
+	}
+	step.Name = l.title(in.Text())
+	if err := l.dispatch(in, &step); err != nil {
+		return Step{}, l.file.Fail(in, "", err, "")
+	}
+	step.Config = l.config
+	return step, nil
+}
+
+func (l *lowering) dispatch(in dockerfile.Instruction, step *Step) error {
+	switch c := in.Command.(type) {
+	case *dockerfile.Run:
+		return l.run(c, step)
+	case *dockerfile.Copy:
+		return l.copy(c, step)
+	case *dockerfile.Add:
+		return l.add(c, step)
+	case *dockerfile.Arg:
+		return l.arg(c, step)
+	case *dockerfile.Workdir:
+		return l.workdir(c, step)
+	case *dockerfile.Env:
+		return l.env(c, step)
+	case *dockerfile.Label:
+		return l.label(c, step)
+	case *dockerfile.Maintainer:
+		return l.maintainer(c, step)
+	case *dockerfile.Cmd:
+		return l.cmd(c, step)
+	case *dockerfile.Entrypoint:
+		return l.entrypoint(c, step)
+	case *dockerfile.Shell:
+		return l.shell(c, step)
+	case *dockerfile.User:
+		return l.user(c, step)
+	case *dockerfile.Expose:
+		return l.expose(c, step)
+	case *dockerfile.Volume:
+		return l.volume(c, step)
+	case *dockerfile.StopSignal:
+		return l.stopSignal(c, step)
+	case *dockerfile.Healthcheck:
+		return l.healthcheck(c, step)
+	case *dockerfile.Onbuild:
+		return l.onbuild(c, step)
+	}
+	return fmt.Errorf("%s is not supported", in.Keyword)
+}
+
+// word expands a word of the instruction at hand.
+func (l *lowering) word(word string) (string, error) {
+	out, err := l.lex.Word(word, &l.vars)
+	if err != nil {
+		return "", l.fail(word, err, "")
+	}
+	return out, nil
+}
+
+// words expands each of some words.
+func (l *lowering) words(words []string) ([]string, error) {
+	out := make([]string, len(words))
+	for i, w := range words {
+		var err error
+		if out[i], err = l.word(w); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// fail is an error at a word of the instruction at hand.
+func (l *lowering) fail(word string, err error, hint string) error {
+	return l.file.Fail(l.in, word, err, hint)
+}
+
+// set is the effect of giving a part of the configuration a value.
+func set(field string, value any) effect.Set {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("lower: %s of an image config has no JSON form: %v", field, err))
+	}
+	return effect.Set{Field: field, Value: string(text)}
+}

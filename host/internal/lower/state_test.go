@@ -1,0 +1,44 @@
+package lower
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/trowel-build/trowel/host/internal/effect"
+)
+
+// TestReplacedStage: a named context takes the place of a stage, instructions and all.
+func TestReplacedStage(t *testing.T) {
+	t.Parallel()
+	all, p, err := lowerAll(t, given{text: "FROM a AS lib\nRUN x\nONBUILD RUN y\nFROM lib\nRUN z", contexts: []string{"lib"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all[0].Steps) != 0 || p.Stages[0].Base != (effect.Location{Context: "lib"}) || len(all[1].Steps) != 1 {
+		t.Errorf("got %d steps on %+v, then %d steps", len(all[0].Steps), p.Stages[0].Base, len(all[1].Steps))
+	}
+}
+
+// TestStepsKeepTheirConfig: what a later step changes must not show in an earlier one's config, nor in the base's.
+func TestStepsKeepTheirConfig(t *testing.T) {
+	t.Parallel()
+	lines := []string{"ENV A=1", "LABEL a=1", "EXPOSE 1", "VOLUME /1", "ONBUILD RUN 1", "SHELL [\"1\"]", "CMD 1", "HEALTHCHECK CMD 1", "USER 1", "ENTRYPOINT 1"}
+	first := "FROM a AS b\n" + strings.Join(lines, "\n")
+	more := strings.ReplaceAll(strings.Join(lines, "\n"), "1", "2")
+	alone := lowerLast(t, given{text: first})
+	below := lowerLast(t, given{text: first + "\n" + more})
+	above, _, err := lowerAll(t, given{text: first + "\nFROM b\n" + more})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range alone.Steps {
+		if diff := cmp.Diff(alone.Steps[i].Config, below.Steps[i].Config); diff != "" {
+			t.Errorf("step %d alone, and with others after it (-alone +with):\n%s", i, diff)
+		}
+	}
+	if diff := cmp.Diff(alone.State.Config, above[0].State.Config); diff != "" {
+		t.Errorf("the stage, and with another on it (-alone +with):\n%s", diff)
+	}
+}

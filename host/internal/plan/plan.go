@@ -1,0 +1,303 @@
+// Package plan decides what a build consists of: which stages the target reaches, what each FROM and each COPY --from
+// stands for, and what images that takes. It is pure: nothing is read, asked or run.
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/trowel-build/trowel/host/internal/dockerfile"
+	"github.com/trowel-build/trowel/host/internal/effect"
+)
+
+// Scratch is the name of the base that has no files.
+const Scratch = "scratch"
+
+// Options are what the user says of a build.
+type Options struct {
+	// Target is the name of the stage to build, in any letter case; empty means the last.
+	Target string
+	// BuildArgs are those of --build-arg.
+	BuildArgs map[string]string
+	// Platform is what the image is for. BuildPlatform is that of this machine; empty means that it is the same.
+	Platform      ocispec.Platform
+	BuildPlatform ocispec.Platform
+	// Contexts are the names given by --build-context. Each overrides the stage or the image of that name.
+	Contexts []string
+}
+
+// Plan is what a build consists of. It is immutable.
+type Plan struct {
+	File *dockerfile.File
+	// Stages are those the target is made from, each after the ones it needs. The last is the target.
+	Stages []*Stage
+	// Images are those that Stages need, each once for each platform.
+	Images []Image
+	// Args are the global arguments: those before the first FROM and those of the platform.
+	Args *Args
+	// BuildArgs are those of [Options].
+	BuildArgs map[string]string
+	Platform  ocispec.Platform
+	Warnings  []dockerfile.Warning
+
+	opt      Options
+	triggers map[string][]string // by stage ID: the ONBUILD triggers of base images
+}
+
+// Stage is a stage as the build needs it.
+type Stage struct {
+	// ID is unique in the plan: the stage's name, or "stage-" with its index.
+	ID string
+	// Label is what stands in the brackets of a step's name, "" if there is but one stage.
+	Label  string
+	Source *dockerfile.Stage
+	// Base is what FROM means: a stage, a named context or an image; empty means scratch.
+	Base effect.Location
+	// Replaced says that a named context took the place of the whole stage: Base is the context, and nothing is run.
+	Replaced bool
+	// Platform is that of the stage: --platform of FROM, that of the stage it is based on, or the target's.
+	Platform ocispec.Platform
+	// Triggers are the ONBUILD instructions that FROM sets off; Instructions come after them.
+	Triggers     []dockerfile.Instruction
+	Instructions []dockerfile.Instruction
+	// Sources say what --from of COPY and RUN --mount means, by its text.
+	Sources map[string]effect.Location
+	// Needs are the IDs of the stages that this one is based on or copies from.
+	Needs []string
+
+	triggersKnown bool
+}
+
+// TriggersKnown reports whether the base image's ONBUILD triggers were given to [Plan.WithTriggers].
+func (s *Stage) TriggersKnown() bool { return s.triggersKnown }
+
+// Image is an image that has to be resolved.
+type Image struct {
+	Ref      string // in full, with a tag or a digest: "docker.io/library/debian:12"
+	Platform ocispec.Platform
+	// Instruction is where it is needed first.
+	Instruction dockerfile.Instruction
+	Word        string // as written there
+	// Hint is what to say if there is no such image: it may have been meant to be a stage.
+	Hint string
+}
+
+// New plans the build of a file.
+func New(file *dockerfile.File, opt Options) (*Plan, error) {
+	return build(file, opt, nil)
+}
+
+// WithTriggers plans again, with the ONBUILD triggers that the base images of stages have, by the stage's ID. The new
+// plan can have further stages and images, since a trigger may copy from a stage that nothing else uses; the bases of
+// those may have triggers in turn. Call it until no stage with an image as base lacks [Stage.TriggersKnown]; give all
+// triggers each time.
+func (p *Plan) WithTriggers(triggers map[string][]string) (*Plan, error) {
+	all := maps.Clone(triggers)
+	if all == nil {
+		all = map[string][]string{}
+	}
+	for id, t := range p.triggers {
+		if _, ok := all[id]; !ok {
+			all[id] = t
+		}
+	}
+	return build(p.File, p.opt, all)
+}
+
+// Target is the stage to build.
+func (p *Plan) Target() *Stage { return p.Stages[len(p.Stages)-1] }
+
+// Stage is the stage of that ID, nil if the plan has none.
+func (p *Plan) Stage(id string) *Stage {
+	for _, s := range p.Stages {
+		if s.ID == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// planner holds what is known of all stages while a plan is made.
+type planner struct {
+	file     *dockerfile.File
+	opt      Options
+	args     *Args
+	contexts map[string]string // normal form → as the user wrote it
+	stages   []*Stage          // all of the file
+	byName   map[string]*Stage
+	unnamed  int // sources outside the file that BuildKit counts as stages, which shows in labels
+	images   []Image
+}
+
+func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*Plan, error) {
+	if err := checkBuildArgs(opt.BuildArgs); err != nil {
+		return nil, err
+	}
+	pl := &planner{file: file, opt: opt, byName: map[string]*Stage{}}
+	var err error
+	if pl.contexts, err = normalContexts(opt.Contexts); err != nil {
+		return nil, err
+	}
+	target, err := pl.target()
+	if err != nil {
+		return nil, err
+	}
+	if pl.args, err = globalArgs(file, opt); err != nil {
+		return nil, err
+	}
+	for _, source := range file.Stages {
+		if err := pl.addStage(source); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range pl.stages {
+		if err := pl.addTriggers(s, triggers); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range pl.stages {
+		if err := pl.resolveSources(s); err != nil {
+			return nil, err
+		}
+	}
+	reached := pl.reach(pl.stages[target])
+	for _, s := range pl.stages {
+		if reached[s] {
+			if err := pl.checkOrder(s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return pl.finish(triggers, reached), nil
+}
+
+// finish makes the plan of what is reached.
+func (pl *planner) finish(triggers map[string][]string, reached map[*Stage]bool) *Plan {
+	p := &Plan{File: pl.file, Args: pl.args, BuildArgs: pl.opt.BuildArgs, Platform: pl.opt.Platform, opt: pl.opt, triggers: triggers}
+	single := len(pl.stages)+pl.unnamed == 1
+	for _, s := range pl.stages {
+		if single {
+			s.Label = ""
+		}
+		if reached[s] {
+			p.Stages = append(p.Stages, s)
+		}
+	}
+	for _, s := range p.Stages {
+		pl.addImages(s)
+	}
+	p.Images = pl.images
+	p.Warnings = append(slices.Clone(pl.file.Warnings), pl.unusedArgs()...)
+	return p
+}
+
+// target is the index of the stage to build.
+func (pl *planner) target() (int, error) {
+	stages := pl.file.Stages
+	if pl.opt.Target == "" {
+		return len(stages) - 1, nil
+	}
+	var names []string
+	for i, s := range slices.Backward(stages) {
+		if s.Name == "" {
+			continue
+		}
+		if strings.EqualFold(s.Name, pl.opt.Target) {
+			return i, nil
+		}
+		names = append(names, s.Name)
+	}
+	hint := dockerfile.DidYouMean(pl.opt.Target, names)
+	switch {
+	case hint != "":
+	case len(names) == 0:
+		hint = "no stage has a name: write FROM … AS name"
+	default:
+		slices.Reverse(names)
+		hint = "the stages are " + strings.Join(names, ", ")
+	}
+	return 0, &dockerfile.Error{File: pl.file.Name, Err: fmt.Errorf("there is no target stage %q", pl.opt.Target), Hint: hint}
+}
+
+// reach is the set of stages that s needs, itself included.
+func (pl *planner) reach(s *Stage) map[*Stage]bool {
+	reached := map[*Stage]bool{}
+	var visit func(s *Stage)
+	visit = func(s *Stage) {
+		if reached[s] {
+			return
+		}
+		reached[s] = true
+		for _, id := range s.Needs {
+			visit(pl.byID(id))
+		}
+	}
+	visit(s)
+	return reached
+}
+
+func (pl *planner) byID(id string) *Stage {
+	for _, s := range pl.stages {
+		if s.ID == id {
+			return s
+		}
+	}
+	panic(fmt.Sprintf("plan: no stage has the ID %q, yet one needs it", id))
+}
+
+// normalContexts maps the normal form of each context's name to the name as given. The normal form is that of an image
+// reference, since that is what a name may stand for: "debian" and "docker.io/library/debian:latest" are one.
+func normalContexts(names []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, name := range names {
+		if strings.EqualFold(name, Scratch) || strings.EqualFold(name, effect.MainContext) {
+			return nil, fmt.Errorf("build context %q: the name is reserved", name)
+		}
+		normal, ok := normalName(name)
+		if !ok {
+			return nil, fmt.Errorf("build context %q: the name is neither that of a stage nor an image reference", name)
+		}
+		out[normal] = name
+	}
+	return out, nil
+}
+
+func normalName(name string) (string, bool) {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", false
+	}
+	return reference.TagNameOnly(ref).String(), true
+}
+
+// context is the named context that stands for name, if one does.
+func (pl *planner) context(name string) (string, bool) {
+	if strings.EqualFold(name, Scratch) || strings.EqualFold(name, effect.MainContext) {
+		return "", false
+	}
+	normal, ok := normalName(name)
+	if !ok {
+		return "", false
+	}
+	given, ok := pl.contexts[normal]
+	return given, ok
+}
+
+// checkBuildArgs refuses build arguments that would choose another builder.
+func checkBuildArgs(args map[string]string) error {
+	if syntax := args["BUILDKIT_SYNTAX"]; syntax != "" {
+		if err := dockerfile.CheckSyntax(syntax); err != nil {
+			return fmt.Errorf("build argument BUILDKIT_SYNTAX: %w", err)
+		}
+	}
+	if _, ok := args[""]; ok {
+		return errors.New("a build argument has no name: write NAME=value")
+	}
+	return nil
+}
