@@ -1,0 +1,69 @@
+package executor
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// assembly is a root file system in the making.
+type assembly struct {
+	ids     identities
+	proc    Proc
+	scratch *scratch
+	root    int   // the overlay's root
+	dev     int   // the root of the mount on /dev
+	outside []int // descriptors of directories outside, to be closed before the command's directory is entered
+}
+
+// assemble makes the root file system of an order from inside a mount namespace of its own and makes it the root.
+func assemble(o order, ids identities) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return failure("make mounts private", "", err)
+	}
+	a := &assembly{ids: ids, proc: o.Process.Proc}
+	var err error
+	if a.scratch, err = newScratch(o.Root.Merged); err != nil {
+		return err
+	}
+	if a.root, err = a.mountOverlay(o.Root, a.scratch); err != nil {
+		return err
+	}
+	a.outside = append(a.outside, a.scratch.mount, a.root)
+	for _, make := range []func() error{a.mountDev, a.mountProc, a.mountSys, a.hideProc} {
+		if err := make(); err != nil {
+			return err
+		}
+	}
+	if err := a.mountAll(o.Process); err != nil {
+		return err
+	}
+	if err := enterRoot(a.root); err != nil {
+		return err
+	}
+	for _, fd := range a.outside {
+		if err := unix.Close(fd); err != nil {
+			return failure("close descriptor", "", err)
+		}
+	}
+	return nil
+}
+
+// enterRoot makes a mount the root and lets go of the old one. With both arguments "." the old root comes to lie on the
+// new one, where it is detached: no directory is needed to hold it.
+func enterRoot(root int) error {
+	if err := unix.Fchdir(root); err != nil {
+		return failure("enter root file system", "", err)
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		setup := &SetupError{Call: "pivot_root", Err: err}
+		if errors.Is(err, unix.EINVAL) {
+			setup.Hint = "the builder's root must not be an initramfs"
+		}
+		return setup
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return failure("detach old root", "", err)
+	}
+	return errorOf("enter root", unix.Chdir("/"))
+}

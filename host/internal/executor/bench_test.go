@@ -1,0 +1,28 @@
+package executor
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// BenchmarkRun is a step whose command does nothing, BenchmarkCommand the same command alone.
+func BenchmarkRun(b *testing.B) {
+	root := newRootfs(b, 3)
+	for b.Loop() {
+		err := launcher.Run(b.Context(), root, Process{
+			Args: []string{"inside", "true"}, Env: []string{"PATH=/bin"}, Dir: "/", Hostname: "x",
+			ResolvConf: []byte("x"), Hosts: []byte("y"),
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCommand(b *testing.B) {
+	for b.Loop() {
+		if err := exec.CommandContext(b.Context(), inside, "true").Run(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package executor
+
+import (
+	"errors"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountAll makes the mounts that the caller asked for.
+func (a *assembly) mountAll(p wireProcess) error {
+	mounts := make([]wireMount, 0, len(p.Mounts)+2)
+	if p.SetResolv {
+		mounts = append(mounts, wireMount{Kind: MountFile, Target: "/etc/resolv.conf", Content: p.ResolvConf})
+	}
+	if p.SetHost {
+		mounts = append(mounts, wireMount{Kind: MountFile, Target: "/etc/hosts", Content: p.Hosts})
+	}
+	for _, m := range append(mounts, p.Mounts...) {
+		mount, err := a.source(m)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(a.place(m, mount), errorOf("close mount", unix.Close(mount))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// source makes what a mount shows, attached nowhere yet.
+func (a *assembly) source(m wireMount) (int, error) {
+	switch m.Kind {
+	case MountTmpfs:
+		return a.tmpfs(m)
+	case MountFile:
+		mode := m.Mode
+		if mode == 0 {
+			mode = 0o444
+		}
+		return a.scratch.file(m.Content, mode, m.UID, m.GID)
+	case MountLayers:
+		return a.layers(m)
+	}
+	return m.FD, nil
+}
+
+// below clones what lies at a path under a descriptor. No symlink leads out, also while somebody else changes the tree: a
+// cache mount is shared by steps that run at once (CVE-2024-23651).
+func below(from int, path string) (int, error) {
+	if path == "" {
+		return cloneTree(from)
+	}
+	fd, err := in(from, path)
+	if err != nil {
+		return -1, failure("open mount source", path, err)
+	}
+	mount, err := cloneTree(fd)
+	return mount, errors.Join(err, errorOf("close mount source", unix.Close(fd)))
+}
+
+func (a *assembly) tmpfs(m wireMount) (int, error) {
+	mode := m.Mode
+	if mode == 0 {
+		mode = 0o1777
+	}
+	options := []option{
+		{"mode", strconv.FormatUint(uint64(mode), 8)},
+		{"uid", strconv.FormatUint(uint64(m.UID), 10)},
+		{"gid", strconv.FormatUint(uint64(m.GID), 10)},
+	}
+	if m.Size > 0 {
+		options = append(options, option{"size", strconv.FormatInt(m.Size, 10)})
+	}
+	return newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, options...)
+}
+
+// layers mounts a further overlay. Its scratch directory is its own: a merged directory can be covered only once.
+func (a *assembly) layers(m wireMount) (int, error) {
+	scratch, err := newScratch(m.Layers.Merged)
+	if err != nil {
+		return -1, err
+	}
+	a.outside = append(a.outside, scratch.mount)
+	root, err := a.mountOverlay(m.Layers, scratch)
+	if err != nil {
+		return -1, err
+	}
+	mount, err := below(root, m.SubPath)
+	return mount, errors.Join(err, errorOf("close layers", unix.Close(root)))
+}
+
+// place attaches a mount to its target.
+func (a *assembly) place(m wireMount, mount int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(mount, &st); err != nil {
+		return failure("look at mount source for", m.Target, err)
+	}
+	target, err := in(a.root, m.Target)
+	if errors.Is(err, unix.ENOENT) {
+		var ours bool
+		if ours, err = a.makeTargetInDev(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR); err != nil {
+			return err
+		}
+		if !ours {
+			return failure("open mount target", m.Target, unix.ENOENT)
+		}
+	} else if err = errors.Join(err, unix.Close(target)); err != nil {
+		return failure("open mount target", m.Target, err)
+	}
+	if m.ReadOnly || m.Kind == MountFile {
+		return attachReadOnly(a.root, m.Target, mount)
+	}
+	return attachIn(a.root, m.Target, mount)
+}

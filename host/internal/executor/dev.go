@@ -1,0 +1,145 @@
+package executor
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// device is a node that every container has.
+type device struct {
+	name         string
+	major, minor uint32
+}
+
+func devices() []device {
+	return []device{
+		{"null", 1, 3},
+		{"zero", 1, 5},
+		{"full", 1, 7},
+		{"random", 1, 8},
+		{"urandom", 1, 9},
+		{"tty", 5, 0},
+	}
+}
+
+// mountDev makes /dev: a file system in memory with the nodes and links that the OCI runtime specification lists.
+func (a *assembly) mountDev() error {
+	var err error
+	a.dev, err = newMount("tmpfs", unix.MOUNT_ATTR_NOSUID, option{"mode", "0755"}, option{"size", "65536k"})
+	if err != nil {
+		return err
+	}
+	a.outside = append(a.outside, a.dev)
+	for _, link := range [][2]string{
+		{"pts/ptmx", "ptmx"},
+		{"/proc/self/fd", "fd"},
+		{"/proc/self/fd/0", "stdin"},
+		{"/proc/self/fd/1", "stdout"},
+		{"/proc/self/fd/2", "stderr"},
+		{"/proc/kcore", "core"},
+	} {
+		if err := unix.Symlinkat(link[0], a.dev, link[1]); err != nil {
+			return failure("make link in /dev", link[1], err)
+		}
+	}
+	if err := attachIn(a.root, "/dev", a.dev); err != nil {
+		return err
+	}
+	for _, d := range devices() {
+		if err := a.makeDevice(d); err != nil {
+			return err
+		}
+	}
+	return a.mountBelowDev()
+}
+
+// makeDevice makes a node, or shows the builder's own in a user namespace, where nodes cannot be made.
+func (a *assembly) makeDevice(d device) error {
+	if a.ids.initial {
+		err := unix.Mknodat(a.dev, d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor)))
+		if err != nil {
+			return failure("make device", "/dev/"+d.name, err)
+		}
+		return nil
+	}
+	mount, err := cloneMount(unix.AT_FDCWD, "/dev/"+d.name)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Openat(a.dev, d.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o666)
+	if err != nil {
+		return failure("make device", "/dev/"+d.name, err)
+	}
+	if err := errors.Join(attach(mount, fd), unix.Close(fd), unix.Close(mount)); err != nil {
+		return failure("mount device", "/dev/"+d.name, err)
+	}
+	return nil
+}
+
+func (a *assembly) mountBelowDev() error {
+	const safe = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+	terminals := []option{{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}
+	if mapped(a.ids.gids, 5) { // the group tty
+		terminals = append(terminals, option{"gid", "5"})
+	}
+	for _, m := range []struct {
+		name, kind string
+		attrs      int
+		options    []option
+	}{
+		{"pts", "devpts", safe, terminals},
+		{"shm", "tmpfs", safe | unix.MOUNT_ATTR_NODEV, []option{{"mode", "1777"}, {"size", "65536k"}}},
+		{"mqueue", "mqueue", safe | unix.MOUNT_ATTR_NODEV, nil},
+	} {
+		mount, err := newMount(m.kind, m.attrs, m.options...)
+		if err != nil {
+			return err
+		}
+		if err := unix.Mkdirat(a.dev, m.name, 0o755); err != nil {
+			return failure("make directory", "/dev/"+m.name, err)
+		}
+		err = unix.MoveMount(mount, "", a.dev, m.name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		if err = errors.Join(err, unix.Close(mount)); err != nil {
+			return failure("mount", "/dev/"+m.name, err)
+		}
+	}
+	return nil
+}
+
+// makeTargetInDev makes what is missing of a mount target below /dev. It stays on /dev's own file system, and says whether
+// the target lies there.
+func (a *assembly) makeTargetInDev(target string, directory bool) (bool, error) {
+	rest, below := strings.CutPrefix(target, "/dev/")
+	if !below {
+		return false, nil
+	}
+	parts := elements(rest)
+	path := ""
+	for i, part := range parts {
+		path += part
+		var err error
+		if i < len(parts)-1 || directory {
+			err = unix.Mkdirat(a.dev, path, 0o755)
+		} else {
+			err = unix.Mknodat(a.dev, path, unix.S_IFREG|0o644, 0)
+		}
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return true, failure("make mount target", target, err)
+		}
+		if err := a.staysInDev(path, target); err != nil {
+			return true, err
+		}
+		path += "/"
+	}
+	return true, nil
+}
+
+func (a *assembly) staysInDev(path, target string) error {
+	fd, err := resolve(a.dev, path, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV)
+	if err != nil {
+		return failure("make mount target", target, err)
+	}
+	return errorOf("close mount target", unix.Close(fd))
+}
