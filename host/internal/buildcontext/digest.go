@@ -1,0 +1,119 @@
+package buildcontext
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trowel-build/trowel/host/internal/filetree"
+)
+
+// digestCall is a digest that somebody computes or has computed.
+type digestCall struct {
+	once   sync.Once
+	stamp  stamp
+	size   int64
+	digest filetree.Digest
+	err    error
+}
+
+// Digests fills in the content digests of the regular files among changes that have none, in Entry and Ref, in parallel.
+// A file of this context is read once, however often and from how many goroutines it is asked for; files of other
+// sources are read too, but not remembered.
+func (c *Context) Digests(ctx context.Context, changes []filetree.Change) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.workers)
+	for i := range changes {
+		change := &changes[i]
+		if change.Type != filetree.Regular || change.Digest.Known() {
+			continue
+		}
+		if change.From.Digest.Known() || change.Source == nil {
+			change.Digest = change.From.Digest
+			if change.Source == nil {
+				change.Digest = sha256.Sum256(nil)
+			}
+			continue
+		}
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			d, err := c.digest(gctx, change.Source, change.From)
+			if err != nil {
+				return err
+			}
+			change.Digest, change.From.Digest = d, d
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (c *Context) digest(ctx context.Context, source filetree.Source, ref filetree.Ref) (filetree.Digest, error) {
+	own, ok := source.(*files)
+	if !ok || own.owner != c {
+		return c.hash(ctx, source, ref)
+	}
+	s, err := own.stamp(ref)
+	if err != nil {
+		return filetree.Digest{}, err
+	}
+	if !c.stableIDs {
+		s.id = fileID{}
+	}
+	c.mu.Lock()
+	call := c.digests[ref.Path]
+	if call == nil || call.stamp != s || call.size != ref.Size {
+		call = &digestCall{stamp: s, size: ref.Size}
+		c.digests[ref.Path] = call
+	}
+	c.mu.Unlock()
+	call.once.Do(func() { call.digest, call.err = c.hash(ctx, source, ref) })
+	if errors.Is(call.err, context.Canceled) && ctx.Err() == nil {
+		return c.hash(ctx, source, ref) // whoever computed it gave up; we did not
+	}
+	return call.digest, call.err
+}
+
+// hash reads one file.
+func (c *Context) hash(ctx context.Context, source filetree.Source, ref filetree.Ref) (_ filetree.Digest, err error) {
+	f, err := source.Open(ctx, ref)
+	if err != nil {
+		return filetree.Digest{}, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := sha256.New()
+	buf, ok := c.buffers.Get().(*[]byte)
+	if !ok {
+		b := make([]byte, 256<<10)
+		buf = &b
+	}
+	defer c.buffers.Put(buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, &cancellable{ctx: ctx, Reader: f}, *buf)
+	if err != nil {
+		return filetree.Digest{}, err
+	}
+	if n != ref.Size {
+		return filetree.Digest{}, fmt.Errorf("read %q: %d bytes instead of %d", ref.Path, n, ref.Size)
+	}
+	return filetree.Digest(h.Sum(nil)), nil
+}
+
+// cancellable stops reading a large file when the build is cancelled.
+type cancellable struct {
+	ctx context.Context //nolint:containedctx // lives as long as one call
+	io.Reader
+}
+
+func (r *cancellable) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

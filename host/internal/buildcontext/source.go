@@ -1,0 +1,145 @@
+package buildcontext
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trowel-build/trowel/host/internal/filetree"
+)
+
+// errChanged says that a file of the context is not what it was when the context was indexed.
+var errChanged = errors.New("changed while it was read; the build context has to stay as it is during a build")
+
+// files is the [filetree.Source] of one index of a context.
+type files struct {
+	owner *Context
+	// stamps of the files that have content. A file's [filetree.Ref] says which by its Offset, in units of a tar's
+	// blocks, for that is what a tree remembers; a path would cost a map.
+	stamps []stamp
+}
+
+// stamp is how a file looked when it was indexed, but for its size, which the Ref holds.
+type stamp struct {
+	id      fileID
+	modTime int64
+}
+
+const blockSize = 512
+
+func (s *files) ref(p string, st *fileStat) filetree.Ref {
+	s.stamps = append(s.stamps, stamp{id: st.id, modTime: st.modTime})
+	return filetree.Ref{Path: p, Offset: int64(len(s.stamps)-1) * blockSize, Size: st.size}
+}
+
+// stamp finds the stamp of a file of this index.
+func (s *files) stamp(ref filetree.Ref) (stamp, error) {
+	i := ref.Offset / blockSize
+	if i < 0 || i >= int64(len(s.stamps)) {
+		return stamp{}, fmt.Errorf("open %q in the build context: not of this index", ref.Path)
+	}
+	return s.stamps[i], nil
+}
+
+// Open implements [filetree.Source].
+func (s *files) Open(ctx context.Context, ref filetree.Ref) (io.ReadCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	want, err := s.stamp(ref)
+	if err != nil {
+		return nil, err
+	}
+	// O_NONBLOCK: a FIFO may have taken the file's place.
+	fd, err := s.owner.root.open(ref.Path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO):
+		return nil, fmt.Errorf("%q %w", ref.Path, errChanged)
+	case errors.Is(err, fs.ErrClosed):
+		return nil, fmt.Errorf("open %q: the build context is closed", ref.Path)
+	case err != nil:
+		return nil, fmt.Errorf("open %q in the build context: %w", ref.Path, err)
+	}
+	f := &contextFile{file: os.NewFile(uintptr(fd), ref.Path), ref: ref, stamp: want, ids: s.owner.stableIDs, left: ref.Size}
+	if err := f.check(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// contextFile reads a file and fails unless it is, before and after, the one that was indexed.
+type contextFile struct {
+	file  *os.File
+	ref   filetree.Ref
+	stamp stamp
+	ids   bool // inode numbers count
+	left  int64
+}
+
+// Read implements [io.Reader]. It never yields the last byte of a file that changed.
+func (f *contextFile) Read(p []byte) (int, error) {
+	if f.left == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > f.left {
+		p = p[:f.left]
+	}
+	n, err := f.file.Read(p)
+	f.left -= int64(n)
+	switch {
+	case f.left == 0:
+		if err := f.check(); err != nil {
+			return 0, err
+		}
+		return n, nil
+	case errors.Is(err, io.EOF):
+		return n, fmt.Errorf("%q %w", f.ref.Path, errChanged)
+	case err != nil:
+		return n, fmt.Errorf("read %q in the build context: %w", f.ref.Path, withoutPath(err))
+	}
+	return n, nil
+}
+
+// ReadAt implements [io.ReaderAt], for archives. It yields nothing once the file has changed.
+func (f *contextFile) ReadAt(p []byte, at int64) (int, error) {
+	n, err := f.file.ReadAt(p, at)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, fmt.Errorf("read %q in the build context: %w", f.ref.Path, withoutPath(err))
+	}
+	if err := f.check(); err != nil {
+		return 0, err
+	}
+	return n, err
+}
+
+// Close implements [io.Closer].
+func (f *contextFile) Close() error { return f.file.Close() }
+
+// check compares the file with its stamp.
+func (f *contextFile) check() error {
+	var st unix.Stat_t
+	raw, err := f.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var statErr error
+	if err := raw.Control(func(fd uintptr) { statErr = unix.Fstat(int(fd), &st) }); err != nil {
+		return err
+	}
+	if statErr != nil {
+		return fmt.Errorf("stat %q in the build context: %w", f.ref.Path, statErr)
+	}
+	var now fileStat
+	now.set(&st)
+	if now.typ != filetree.Regular || now.size != f.ref.Size || now.modTime != f.stamp.modTime || f.ids && now.id != f.stamp.id {
+		return fmt.Errorf("%q %w", f.ref.Path, errChanged)
+	}
+	return nil
+}
+
+var _ filetree.Source = (*files)(nil)

@@ -1,0 +1,126 @@
+package buildcontext
+
+import (
+	"path/filepath"
+	"strings"
+
+	"github.com/trowel-build/trowel/host/internal/filetree"
+)
+
+// want is a path or pattern as COPY names its sources, seen from a directory: what of it is still to be matched.
+type want struct {
+	elements []string // never empty
+	// pattern is set once an element with a wildcard was matched: from there on COPY follows no symlink but the last.
+	pattern bool
+}
+
+// wants is what is wanted of one directory.
+type wants struct {
+	all  bool // everything in it
+	some []want
+}
+
+// newWants reads the sources of COPY instructions.
+func newWants(paths []string) wants {
+	var w wants
+	for _, p := range paths {
+		p = filetree.Clean(p)
+		if p == "" {
+			return wants{all: true}
+		}
+		w.some = append(w.some, want{elements: strings.Split(p, "/")})
+	}
+	return w.simplified()
+}
+
+// simplified turns what crosses directories into all.
+func (w wants) simplified() wants {
+	for _, x := range w.some {
+		if _, err := filepath.Match(x.elements[0], ""); err != nil || strings.Contains(x.elements[0], "**") {
+			return wants{all: true}
+		}
+	}
+	return w
+}
+
+// names lists the only entries of the directory that can be wanted, if that is known without reading it.
+func (w wants) names() ([]string, bool) {
+	if w.all {
+		return nil, false
+	}
+	var names []string
+	for _, x := range w.some {
+		if hasWildcard(x.elements[0]) {
+			return nil, false
+		}
+		names = append(names, x.elements[0])
+		if plain := unescape(x.elements[0]); plain != x.elements[0] {
+			names = append(names, plain)
+		}
+	}
+	return names, true
+}
+
+// of is what is wanted of the entry name. When it is a symlink, follow are the paths below it that have to be looked up
+// where it leads; "" stands for itself.
+func (w wants) of(name string) (below wants, follow []string, wanted bool) {
+	below.all = w.all
+	wanted = w.all
+	for _, x := range w.some {
+		first := x.elements[0]
+		wild := hasWildcard(first)
+		if !wild && first != name && unescape(first) != name {
+			continue
+		}
+		if wild {
+			if ok, err := filepath.Match(first, name); err != nil || !ok {
+				continue
+			}
+		}
+		wanted = true
+		wild = wild || x.pattern
+		rest := x.elements[1:]
+		switch {
+		case len(rest) == 0:
+			below.all = true
+			follow = append(follow, "")
+		default:
+			below.some = append(below.some, want{elements: rest, pattern: wild})
+			if !wild {
+				follow = append(follow, strings.Join(rest, "/"))
+			}
+		}
+	}
+	if below.all {
+		below.some = nil
+	}
+	return below.simplified(), follow, wanted
+}
+
+// hasWildcard says whether a pattern is more than a name.
+func hasWildcard(pattern string) bool {
+	for i := 0; i < len(pattern); i++ {
+		switch pattern[i] {
+		case '\\':
+			i++
+		case '*', '?', '[':
+			return true
+		}
+	}
+	return false
+}
+
+// unescape drops the backslashes of a pattern without wildcards.
+func unescape(pattern string) string {
+	if !strings.Contains(pattern, `\`) {
+		return pattern
+	}
+	var b strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		if pattern[i] == '\\' && i+1 < len(pattern) {
+			i++
+		}
+		b.WriteByte(pattern[i])
+	}
+	return b.String()
+}
