@@ -1,0 +1,397 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/trowel-build/trowel/sdk"
+	"github.com/trowel-build/trowel/sdk/plugintest"
+)
+
+func openCache(t *testing.T, config Config) *Cache {
+	t.Helper()
+	c, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return c
+}
+
+func blobOf(content []byte) sdk.Blob {
+	sum := sha256.Sum256(content)
+	return sdk.Blob{Digest: sdk.Digest("sha256:" + hex.EncodeToString(sum[:])), Size: int64(len(content))}
+}
+
+func inMemory(content []byte) sdk.Content {
+	return sdk.Content{Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }}
+}
+
+func put(t *testing.T, c *Cache, content []byte) sdk.Digest {
+	t.Helper()
+	if err := c.PutBlob(t.Context(), blobOf(content), inMemory(content)); err != nil {
+		t.Fatal(err)
+	}
+	return blobOf(content).Digest
+}
+
+func holds(t *testing.T, c *Cache, d sdk.Digest) bool {
+	t.Helper()
+	blobs, err := c.StatBlobs(t.Context(), []sdk.Digest{d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(blobs) == 1
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	plugintest.Cache(t, func(t *testing.T) sdk.Cache { return openCache(t, Config{Dir: filepath.Join(t.TempDir(), "cache")}) })
+}
+
+// Files that are neither on the same file system nor clonable are copied, and then looked at.
+func TestFileOfOtherFileSystem(t *testing.T) {
+	t.Parallel()
+	other, err := os.MkdirTemp("/dev/shm", "trowel-local")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(other) })
+	c := openCache(t, Config{Dir: t.TempDir()})
+	content := []byte("the layer")
+	file := filepath.Join(other, "layer")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	offer := sdk.Content{File: file, Open: func(context.Context) (io.ReadCloser, error) { return os.Open(file) }}
+	if err := c.PutBlob(t.Context(), blobOf(content), offer); err != nil {
+		t.Fatal(err)
+	}
+	if !holds(t, c, blobOf(content).Digest) {
+		t.Error("the blob is not held")
+	}
+	claimed := blobOf([]byte("the lager"))
+	if err := c.PutBlob(t.Context(), claimed, offer); err == nil || holds(t, c, claimed.Digest) {
+		t.Errorf("a copied file of another digest was accepted: %v", err)
+	}
+}
+
+func TestFileIsNotCopied(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := openCache(t, Config{Dir: filepath.Join(dir, "cache")})
+	file := filepath.Join(dir, "layer")
+	if err := os.WriteFile(file, []byte("the layer"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	opened := false
+	offer := sdk.Content{File: file, Open: func(context.Context) (io.ReadCloser, error) {
+		opened = true
+		return os.Open(file)
+	}}
+	if err := c.PutBlob(t.Context(), blobOf([]byte("the layer")), offer); err != nil {
+		t.Fatal(err)
+	}
+	if opened {
+		t.Error("a file of the same file system was copied")
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "cache/v1", c.scratch.name)); err != nil || len(entries) > 0 {
+		t.Errorf("temporary files are left: %v, %v", entries, err)
+	}
+}
+
+func TestOpenDirectory(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		files map[string]string
+		want  string // part of the error, "" for none
+	}{
+		"empty":           {},
+		"a volume's root": {files: map[string]string{"lost+found/x": ""}},
+		"set up":          {files: map[string]string{"FORMAT": "trowel-cache 1\n", "other": ""}},
+		"being set up":    {files: map[string]string{".trowel-cache-XYZ": ""}},
+		"newer":           {files: map[string]string{"FORMAT": "trowel-cache 2\n"}, want: "use a newer Trowel"},
+		"something else":  {files: map[string]string{"main.go": "package main"}, want: `holds "main.go" and is no cache`},
+		"another FORMAT":  {files: map[string]string{"FORMAT": "ext4"}, want: "not that of a cache"},
+		"cut short":       {files: map[string]string{"FORMAT": ""}, want: "not that of a cache"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for name, content := range test.files {
+				if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := Open(Config{Dir: dir})
+			if test.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := c.Close(); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), dir) {
+				t.Errorf("error %v does not say %q of %q", err, test.want, dir)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "v1")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a refused directory was littered: %v", err)
+			}
+		})
+	}
+	if _, err := Open(Config{}); err == nil || !strings.Contains(err.Error(), "set dir") {
+		t.Errorf("without a directory: error %v", err)
+	}
+}
+
+// Two processes may set up one directory at the same moment.
+func TestOpenConcurrently(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache")
+	results := make(chan error, 16)
+	for range cap(results) {
+		go func() {
+			c, err := Open(Config{Dir: dir})
+			if err == nil {
+				err = errors.Join(c.PutRecords(t.Context(), []sdk.Record{{Key: "k", Value: []byte("v")}}), c.Close())
+			}
+			results <- err
+		}()
+	}
+	for range cap(results) {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What a crash of the machine leaves is a miss, and can be put again.
+func TestDamagedEntriesAreMisses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := openCache(t, Config{Dir: dir})
+	content := bytes.Repeat([]byte("layer "), 1000)
+	sum := strings.TrimPrefix(string(put(t, c, content)), "sha256:")
+	records := []sdk.Record{{Key: "kind/a", Value: []byte("value of a")}, {Key: "kind/b", Value: []byte("value of b")}}
+	if err := c.PutRecords(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	v1 := filepath.Join(dir, "v1")
+	blob := filepath.Join(v1, blobName(sum, int64(len(content))))
+	a, b := filepath.Join(v1, recordName("kind/a")), filepath.Join(v1, recordName("kind/b"))
+	whole, err := os.ReadFile(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := bytes.Replace(whole, []byte("value"), []byte("Value"), 1)
+	tests := map[string]struct {
+		file    string
+		content []byte
+	}{
+		"short blob":      {blob, content[:100]},
+		"long blob":       {blob, append(bytes.Clone(content), 'x')},
+		"empty blob":      {blob, nil},
+		"short record":    {a, whole[:len(whole)-1]},
+		"long record":     {a, append(bytes.Clone(whole), 'x')},
+		"empty record":    {a, nil},
+		"no newline":      {a, []byte("trowel-record")},
+		"changed record":  {a, changed},
+		"another's file":  {b, whole},
+		"something else":  {a, []byte("hello world\n")},
+		"enormous record": {a, make([]byte, 3<<20)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(test.file, test.content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			key := sdk.Key("kind/a")
+			if test.file == b {
+				key = "kind/b"
+			}
+			if test.file == blob {
+				if holds(t, c, blobOf(content).Digest) {
+					t.Error("StatBlobs answers a damaged blob")
+				}
+				if _, err := c.GetBlob(t.Context(), blobOf(content).Digest); !errors.Is(err, sdk.ErrNotFound) {
+					t.Errorf("GetBlob of a damaged blob: %v", err)
+				}
+			} else if got, err := c.GetRecords(t.Context(), []sdk.Key{key}); err != nil || len(got) > 0 {
+				t.Errorf("GetRecords of a damaged record = %v, %v", got, err)
+			}
+			put(t, c, content)
+			if err := c.PutRecords(t.Context(), records); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := c.GetRecords(t.Context(), []sdk.Key{key}); err != nil || len(got) != 1 {
+				t.Errorf("after another put GetRecords = %v, %v", got, err)
+			}
+			if !holds(t, c, blobOf(content).Digest) {
+				t.Error("after another put the blob is not held")
+			}
+		})
+	}
+}
+
+func TestGetAfterPruneIsNotFound(t *testing.T) {
+	t.Parallel()
+	c := openCache(t, Config{Dir: t.TempDir()})
+	held, err := c.GetBlob(t.Context(), put(t, c, []byte("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Prune(t.Context(), PruneOptions{Scope: ScopeAll}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Open(t.Context()); !errors.Is(err, sdk.ErrNotFound) {
+		t.Errorf("Open after a prune: %v", err)
+	}
+}
+
+// age makes an entry look as if it was used that long ago.
+func age(t *testing.T, c *Cache, content []byte, by time.Duration) {
+	t.Helper()
+	b := blobOf(content)
+	then := time.Now().Add(-by)
+	if err := c.root.Chtimes(blobName(strings.TrimPrefix(string(b.Digest), "sha256:"), b.Size), then, then); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		options PruneOptions
+		max     int64
+		left    string // which of the blobs a (oldest), b, c (newest) are left
+	}{
+		"all":              {options: PruneOptions{Scope: ScopeAll}, left: ""},
+		"older":            {options: PruneOptions{OlderThan: 90 * time.Minute}, left: "c"},
+		"keep two":         {options: PruneOptions{KeepBytes: 2 * 8192}, left: "bc"},
+		"keep one":         {options: PruneOptions{KeepBytes: 2*8192 - 1}, left: "c"},
+		"keep more":        {options: PruneOptions{KeepBytes: 1 << 30}, left: "abc"},
+		"both":             {options: PruneOptions{KeepBytes: 8192, OlderThan: 150 * time.Minute}, left: "c"},
+		"nothing said":     {left: "abc"},
+		"what is max_size": {max: 2 * 8192, left: "bc"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			c := openCache(t, Config{Dir: dir})
+			for i, letter := range "abc" {
+				content := bytes.Repeat([]byte(string(letter)), 8000)
+				put(t, c, content)
+				age(t, c, content, time.Duration(3-i)*time.Hour)
+			}
+			freed, err := openCache(t, Config{Dir: dir, MaxSize: test.max}).Prune(t.Context(), test.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left := ""
+			for _, letter := range "abc" {
+				if holds(t, c, blobOf(bytes.Repeat([]byte(string(letter)), 8000)).Digest) {
+					left += string(letter)
+				}
+			}
+			if left != test.left {
+				t.Errorf("%q is left, want %q", left, test.left)
+			}
+			gone := 3 - len(test.left)
+			if diff := cmp.Diff(Freed{Entries: gone, Bytes: int64(gone) * 8192}, freed); diff != "" {
+				t.Errorf("freed (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestMaxSizeRemovesWhatIsUnused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	earlier := openCache(t, Config{Dir: dir})
+	var old [][]byte
+	for i := range 10 {
+		content := bytes.Repeat([]byte{byte(i)}, 40_000)
+		old = append(old, content)
+		put(t, earlier, content)
+		age(t, earlier, content, time.Hour)
+	}
+	c := openCache(t, Config{Dir: dir, MaxSize: 10 * 40_960})
+	if _, err := c.GetBlob(t.Context(), blobOf(old[0]).Digest); err != nil { // used: the oldest no more
+		t.Fatal(err)
+	}
+	fresh := bytes.Repeat([]byte("fresh"), 20_000)
+	put(t, c, fresh)
+	usage, err := c.Usage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if usage.Bytes > 10*40_960 {
+		t.Errorf("the cache has %d bytes after a put, above its limit", usage.Bytes)
+	}
+	if !holds(t, c, blobOf(old[0]).Digest) || !holds(t, c, blobOf(fresh).Digest) {
+		t.Error("what is in use was removed")
+	}
+	if holds(t, c, blobOf(old[1]).Digest) {
+		t.Error("what was not used for longest is still there")
+	}
+	// More than the limit in one build: nothing of it goes.
+	for i := range 20 {
+		put(t, c, bytes.Repeat([]byte{'n', byte(i)}, 20_000))
+	}
+	for i := range 20 {
+		if !holds(t, c, blobOf(bytes.Repeat([]byte{'n', byte(i)}, 20_000)).Digest) {
+			t.Errorf("blob %d that was just put is gone", i)
+		}
+	}
+}
+
+func TestListAndUsage(t *testing.T) {
+	t.Parallel()
+	c := openCache(t, Config{Dir: t.TempDir()})
+	content := bytes.Repeat([]byte("x"), 5000)
+	put(t, c, content)
+	age(t, c, content, time.Hour)
+	if err := c.PutRecords(t.Context(), []sdk.Record{{Key: "kind/a", Value: []byte("x")}}); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := c.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range entries {
+		if entries[i].LastUsed.IsZero() {
+			t.Errorf("entry %d was never used", i)
+		}
+		entries[i].LastUsed = time.Time{}
+	}
+	want := []Entry{{Key: "kind/a", Bytes: 4096}, {Digest: blobOf(content).Digest, Bytes: 8192}}
+	if diff := cmp.Diff(want, entries); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+	usage, err := c.Usage(t.Context())
+	if diff := cmp.Diff(Usage{Records: 1, Blobs: 1, Bytes: 12288}, usage); diff != "" || err != nil {
+		t.Errorf("Usage, error %v (-want +got):\n%s", err, diff)
+	}
+}
