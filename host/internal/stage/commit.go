@@ -1,0 +1,124 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/image"
+	"github.com/trowel-build/trowel/host/internal/layer"
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// commit starts to write what a step changed as a layer and puts the layer on top. done is called when it is written.
+func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Change, done func() error) (*Layer, error) {
+	e := b.engine
+	view, err := b.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if view, err = view.ApplyChanges(changes); err != nil {
+		return nil, err
+	}
+	options := e.Layers
+	if !b.stage.inImage {
+		// Nobody downloads it, and files in a plain tar can be read one by one.
+		options = layer.Options{Compression: image.Uncompressed}
+	}
+	p, err := layer.Start(ctx, e.Store, changes, options)
+	if err != nil {
+		return nil, err
+	}
+	l := e.pendingLayer(p)
+	below := b.layers[:len(b.layers):len(b.layers)]
+	b.add(st, l)
+	b.view = view
+	e.background.Go(func() error {
+		_, err := p.Wait()
+		if doneErr := done(); err == nil {
+			err = doneErr
+		}
+		if err != nil {
+			return err
+		}
+		return e.keep(ctx, b, st, l, below)
+	})
+	return l, nil
+}
+
+// keep stores a step's layer in the caches: the blobs first, then the records that name them.
+func (e *Engine) keep(ctx context.Context, b *builder, st *step, l *Layer, below []*Layer) error {
+	if e.Cache.ReadOnly() {
+		return nil
+	}
+	made, err := l.pending.Wait()
+	if err != nil {
+		return err
+	}
+	record, err := e.recordOf(ctx, l, made)
+	if err != nil {
+		return err
+	}
+	content, err := b.contentKey(ctx, st, below)
+	if err != nil {
+		return err
+	}
+	return e.putRecords(ctx, st, content, record)
+}
+
+func (e *Engine) putRecords(ctx context.Context, st *step, content sdk.Key, r cache.Record) error {
+	value, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	e.Cache.PutRecords(ctx, []sdk.Record{
+		{Key: st.definition, Value: value},
+		{Key: content, Value: value},
+		{Key: cache.SeenKey(st.bare), Value: []byte("1")},
+	})
+	return nil
+}
+
+// lookUp finds a layer under a content key.
+func (e *Engine) lookUp(ctx context.Context, key sdk.Key) (*cache.Record, bool) {
+	r, ok := cache.Step(e.Cache.Records(ctx, []sdk.Key{key}), key)
+	if !ok {
+		return nil, false
+	}
+	held := e.Cache.Held(ctx, []sdk.Digest{r.Layer.Blob, r.Layer.Index})
+	return &r, held[r.Layer.Blob] && held[r.Layer.Index]
+}
+
+// contentKey is the key of a step by what it builds on and reads, all of which has to be written for that.
+func (b *builder) contentKey(ctx context.Context, st *step, below []*Layer) (sdk.Key, error) {
+	ids := make([]string, 0, len(below))
+	for _, l := range below {
+		id, err := l.DiffID(ctx)
+		if err != nil {
+			return "", err
+		}
+		ids = append(ids, id.String())
+	}
+	inputs := st.inputs
+	if !st.inputsKnown {
+		inputs = nil
+		for _, x := range st.Effects {
+			c, ok := x.(effect.Copy)
+			if !ok {
+				continue
+			}
+			in, err := b.engine.fileInput(ctx, c, b.sourceTree)
+			if err != nil {
+				return "", fmt.Errorf("digest what the step reads: %w", err)
+			}
+			inputs = append(inputs, in)
+		}
+	}
+	sum, err := cache.StepSum(b.stage.platform, st.Effects, inputs)
+	if err != nil {
+		return "", err
+	}
+	return cache.ContentKey(cache.ImageChain(ids), sum), nil
+}

@@ -1,0 +1,177 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/executor"
+	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/progress"
+	"github.com/trowel-build/trowel/host/internal/rootfs"
+	"github.com/trowel-build/trowel/host/internal/snapshot"
+)
+
+// The mount targets that every process has.
+var standardTargets = []rootfs.Target{
+	{Path: "/proc", Type: filetree.Directory},
+	{Path: "/sys", Type: filetree.Directory},
+	{Path: "/dev", Type: filetree.Directory},
+	{Path: "/etc/resolv.conf", Type: filetree.Regular},
+	{Path: "/etc/hosts", Type: filetree.Regular},
+}
+
+// exec runs a process on the stage's layers and makes a layer of what it changed.
+func (b *builder) exec(ctx context.Context, st *step, x effect.Exec) error {
+	e := b.engine
+	root, view, err := b.rootfs(ctx)
+	if err != nil {
+		return err
+	}
+	user, err := rootfs.LookupUser(ctx, view, x.User)
+	if err != nil {
+		return err
+	}
+	out := e.output(st)
+	err = e.Launcher.Run(ctx, root, executor.Process{
+		Args: x.Args, Env: environment(x, user.Home), Dir: x.Dir,
+		User:    executor.User{UID: user.UID, GID: user.GID, Groups: user.Groups},
+		Network: e.network(x.Network), Hostname: e.Run.Hostname,
+		Mounts: scripts(x.Scripts), ResolvConf: e.Run.ResolvConf, Hosts: e.Run.Hosts,
+		Stdout: out("stdout"), Stderr: out("stderr"),
+	})
+	if err != nil {
+		if exit, ok := errors.AsType[*executor.ExitError](err); ok {
+			return fmt.Errorf("%s: %w", strings.Join(x.Args, " "), exit)
+		}
+		return err
+	}
+	// The layer below was written while the process ran; what it says of its files is what they are compared with.
+	tree, err := b.settled(ctx)
+	if err != nil {
+		return err
+	}
+	changes, err := snapshot.Upper(ctx, root.Upper, tree, snapshot.Options{Form: e.form, Owners: e.owners})
+	if err != nil {
+		return err
+	}
+	l, err := b.commit(ctx, st, changes, func() error { return nil })
+	if err != nil {
+		return err
+	}
+	l.upper = filepath.Base(root.Upper)
+	return os.RemoveAll(root.Work)
+}
+
+// rootfs makes the stage's layers real, with an empty directory on top for what a process changes.
+func (b *builder) rootfs(ctx context.Context) (executor.Rootfs, *filetree.Tree, error) {
+	e := b.engine
+	names, err := e.unpack(ctx, b.layers)
+	if err != nil {
+		return executor.Rootfs{}, nil, err
+	}
+	view, err := b.current(ctx)
+	if err != nil {
+		return executor.Rootfs{}, nil, err
+	}
+	if len(names) > rootfs.MaxLowers {
+		if names, err = e.flatten(ctx, names); err != nil {
+			return executor.Rootfs{}, nil, err
+		}
+	}
+	root := executor.Rootfs{LayersDir: e.Dir}
+	for _, at := range []*string{&root.Upper, &root.Work, &root.Merged} {
+		*at = filepath.Join(e.Dir, e.place())
+		if err := os.Mkdir(*at, 0o755); err != nil {
+			return root, nil, err
+		}
+	}
+	if err := rootfs.MakeUpper(root.Upper, view, e.trees()); err != nil {
+		return root, nil, err
+	}
+	stub := e.place()
+	if err := os.Mkdir(filepath.Join(e.Dir, stub), 0o755); err != nil {
+		return root, nil, err
+	}
+	stubs, err := rootfs.MakeStubs(filepath.Join(e.Dir, stub), view, standardTargets, e.trees())
+	if err != nil {
+		return root, nil, err
+	}
+	if stubs.Made || len(names) == 0 {
+		names = append(slices.Clone(names), stub)
+	}
+	slices.Reverse(names)
+	root.Lowers = names
+	return root, view, nil
+}
+
+// flatten merges the lowest directories of a very long stage into one, so that overlayfs can stack them.
+func (e *Engine) flatten(ctx context.Context, names []string) ([]string, error) {
+	cut := len(names) - rootfs.MaxLowers/2
+	lowers := make([]string, 0, cut)
+	for _, n := range slices.Backward(names[:cut]) {
+		lowers = append(lowers, filepath.Join(e.Dir, n))
+	}
+	name := e.place()
+	dir := filepath.Join(e.Dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := rootfs.Flatten(ctx, dir, lowers, e.form); err != nil {
+		return nil, err
+	}
+	return append([]string{name}, names[cut:]...), nil
+}
+
+// environment is what a process sees. HOME comes from the user's passwd entry, as runc has it, where the image sets none.
+func environment(x effect.Exec, home string) []string {
+	env := append(slices.Clone(x.Env), x.Unkeyed...)
+	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }) {
+		env = append(env, "HOME="+home)
+	}
+	return env
+}
+
+// network is what a process gets of what it asks for.
+func (e *Engine) network(n effect.Network) executor.Network {
+	if n == "" || n == effect.NetworkDefault {
+		n = e.Run.Network
+	}
+	if n == effect.NetworkNone {
+		return executor.NetworkNone
+	}
+	return executor.NetworkHost
+}
+
+// scripts are a process's heredocs as mounts.
+func scripts(files []effect.File) []executor.Mount {
+	var mounts []executor.Mount
+	for _, f := range files {
+		mounts = append(mounts, executor.Mount{
+			Kind: executor.MountFile, Target: "/dev/pipes/" + f.Name, Content: []byte(f.Content), Mode: 0o755, ReadOnly: true,
+		})
+	}
+	return mounts
+}
+
+// output makes the writers that show what a step's process says.
+func (e *Engine) output(st *step) func(stream string) stepOutput {
+	return func(stream string) stepOutput { return stepOutput{e, st.id, stream} }
+}
+
+type stepOutput struct {
+	engine     *Engine
+	id, stream string
+}
+
+// Write reports p.
+func (o stepOutput) Write(p []byte) (int, error) {
+	o.engine.Progress.Report(progress.Event{Time: time.Now(), Kind: progress.KindOutput, ID: o.id, Stream: o.stream, Output: p})
+	return len(p), nil
+}

@@ -1,0 +1,167 @@
+package stage
+
+import (
+	"context"
+
+	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/filecopy"
+	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// lookAhead computes every key that needs no execution, asks for all of them at once, and marks the steps whose layers
+// earlier builds left. Stages come after those they need.
+func (e *Engine) lookAhead(ctx context.Context) error {
+	for _, s := range e.order {
+		if err := e.define(ctx, s); err != nil {
+			return err
+		}
+	}
+	if e.Cache.Empty() {
+		return nil
+	}
+	var keys []sdk.Key
+	for _, s := range e.order {
+		for _, st := range s.steps {
+			if st.makesLayer && !s.noCache {
+				keys = append(keys, st.definition, cache.SeenKey(st.bare))
+			}
+		}
+	}
+	found := e.Cache.Records(ctx, keys)
+	e.markHits(ctx, found)
+	return nil
+}
+
+// markHits takes for each stage the steps from its start on that have a record, as far as the blobs that the records name
+// are still there.
+func (e *Engine) markHits(ctx context.Context, found map[sdk.Key][]byte) {
+	var blobs []sdk.Digest
+	for _, s := range e.order {
+		for _, st := range s.steps {
+			if !st.makesLayer {
+				continue
+			}
+			_, st.seen = found[cache.SeenKey(st.bare)]
+			if r, ok := cache.Step(found, st.definition); ok {
+				st.record = &r
+				blobs = append(blobs, r.Layer.Blob, r.Layer.Index)
+			}
+		}
+	}
+	held := e.Cache.Held(ctx, blobs)
+	for _, s := range e.order {
+		for s.hits < len(s.steps) {
+			st := s.steps[s.hits]
+			if st.makesLayer && (st.record == nil || !held[st.record.Layer.Blob] || !held[st.record.Layer.Index]) {
+				break
+			}
+			s.hits++
+		}
+	}
+}
+
+// define chains the definition keys of a stage.
+func (e *Engine) define(ctx context.Context, s *Stage) error {
+	chain, err := e.baseChain(s.base, s.platform)
+	if err != nil {
+		return err
+	}
+	if s.noCache {
+		// What builds on a stage that is made anew must not be found by its definition: that did not change.
+		chain = chain.Layer(e.nonce)
+	}
+	for _, st := range s.steps {
+		if !st.makesLayer {
+			continue
+		}
+		if err := e.defineInputs(ctx, st); err != nil {
+			return e.fail(st, err)
+		}
+		if st.bare, err = cache.StepSum(s.platform, st.Effects, nil); err != nil {
+			return err
+		}
+		sum, err := cache.StepSum(s.platform, st.Effects, st.inputs)
+		if err != nil {
+			return err
+		}
+		key, keySum := cache.DefinitionKey(chain, sum)
+		st.definition = key
+		chain = chain.Definition(keySum)
+	}
+	s.defined = chain
+	return nil
+}
+
+// defineInputs says what the effects of a step read, as far as it is known before anything runs.
+func (e *Engine) defineInputs(ctx context.Context, st *step) error {
+	st.inputsKnown = true
+	for _, x := range st.Effects {
+		c, ok := x.(effect.Copy)
+		if !ok {
+			continue
+		}
+		in, byContent, err := e.definedInput(ctx, c)
+		if err != nil {
+			return err
+		}
+		st.inputs = append(st.inputs, in)
+		st.inputsKnown = st.inputsKnown && byContent
+	}
+	return nil
+}
+
+// baseChain is the chain that a stage on this base starts with.
+func (e *Engine) baseChain(at effect.Location, platform string) (cache.Chain, error) {
+	switch {
+	case at.Stage != "":
+		return e.stages[at.Stage].defined, nil
+	case at == effect.Location{}:
+		return cache.ImageChain(nil), nil
+	}
+	img, err := e.image(at, platform)
+	if err != nil {
+		return cache.Chain{}, err
+	}
+	ids := make([]string, 0, len(img.Layers))
+	for _, l := range img.Layers {
+		ids = append(ids, l.DiffID.String())
+	}
+	return cache.ImageChain(ids), nil
+}
+
+// definedInput is what a copy reads, as far as it is known before anything runs: the files of a context by their content,
+// those of a stage or an image by what they are copied from.
+func (e *Engine) definedInput(ctx context.Context, c effect.Copy) (in cache.Input, byContent bool, err error) {
+	for _, src := range c.Sources {
+		at := src.From
+		if len(src.Inline) > 0 || at.Context != "" && e.Contexts[at.Context] != nil {
+			continue
+		}
+		chain, err := e.baseChain(at, e.platform)
+		if err != nil {
+			return cache.Input{}, false, err
+		}
+		return cache.StageInput(chain, src.Paths), false, nil
+	}
+	in, err = e.fileInput(ctx, c, e.contextTree)
+	return in, true, err
+}
+
+// fileInput digests the files that a copy selects. Which they are does not depend on where they go, so the copy is planned
+// into an empty tree; and names of owners are left to the key's text, as an empty tree knows none.
+func (e *Engine) fileInput(ctx context.Context, c effect.Copy, tree sourceTree) (cache.Input, error) {
+	spec, err := e.copySpec(ctx, c, tree)
+	if err != nil {
+		return cache.Input{}, err
+	}
+	changes, err := filecopy.Plan(filetree.Empty(), spec)
+	if err != nil {
+		return cache.Input{}, e.explainMissing(ctx, c, err)
+	}
+	if err := e.digestChanges(ctx, changes); err != nil {
+		return cache.Input{}, err
+	}
+	return cache.FilesInput(changes)
+}

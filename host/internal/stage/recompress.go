@@ -1,0 +1,78 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/image"
+	"github.com/trowel-build/trowel/host/internal/layer"
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// found is a layer that an earlier build left, in the form that this build wants it. A layer of the image may have been
+// made by a build that had another use for it, or another compression: then it is written anew from its own files, which
+// gives the same tar, so that an image is the same whether it comes from a cache or not.
+func (b *builder) found(ctx context.Context, st *step, r cache.Record) (*Layer, error) {
+	e := b.engine
+	l := e.recordedLayer(r)
+	have, err := image.LayerCompression(r.Layer.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	if !b.stage.inImage || have == e.Layers.Compression && r.Layer.Level == e.Layers.Level {
+		return l, nil
+	}
+	x, err := l.Index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	changes := make([]filetree.Change, 0, len(x.Entries))
+	for _, entry := range x.Entries {
+		c := filetree.Change{Entry: entry, From: filetree.Ref{Path: entry.Path, Offset: entry.Offset, Size: entry.Size, Digest: entry.Digest}}
+		if entry.Type == filetree.Regular && entry.Size > 0 {
+			c.Source = &l.source
+		}
+		changes = append(changes, c)
+	}
+	p, err := layer.Start(ctx, e.Store, changes, e.Layers)
+	if err != nil {
+		return nil, err
+	}
+	again := e.pendingLayer(p)
+	again.Created = l.Created
+	below := b.layers[:len(b.layers):len(b.layers)]
+	e.background.Go(func() error {
+		made, err := p.Wait()
+		if err != nil {
+			return err
+		}
+		if made.DiffID != l.diffID {
+			return &DamagedBlob{l.known.Digest, fmt.Errorf("its files make a layer with diff ID %s, not %s", made.DiffID, l.diffID)}
+		}
+		return e.keep(ctx, b, st, again, below)
+	})
+	return again, nil
+}
+
+// recordOf is what is kept of a written layer.
+func (e *Engine) recordOf(ctx context.Context, l *Layer, made *layer.Layer) (cache.Record, error) {
+	desc, err := l.Descriptor(ctx)
+	if err != nil {
+		return cache.Record{}, err
+	}
+	index, err := e.putIndex(ctx, &made.Index)
+	if err != nil {
+		return cache.Record{}, err
+	}
+	e.Cache.PutBlob(ctx, sdk.Blob{Digest: sdk.Digest(desc.Digest), Size: desc.Size}, blobContent(made.Blob))
+	r := cache.LayerRecord{
+		DiffID: made.DiffID.String(), Blob: sdk.Digest(desc.Digest), Size: desc.Size, MediaType: desc.MediaType,
+		Index: index.Index, IndexSize: index.IndexSize, Created: l.Created,
+	}
+	if made.Compression != image.Uncompressed {
+		r.Level = e.Layers.Level
+	}
+	return cache.Record{Layer: r}, nil
+}

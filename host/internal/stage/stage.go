@@ -1,0 +1,281 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/lower"
+	"github.com/trowel-build/trowel/host/internal/progress"
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// Stage is one stage of a build.
+type Stage struct {
+	ID       string
+	base     effect.Location
+	platform string
+	steps    []*step
+	noCache  bool
+	inImage  bool // its layers are those of the image
+
+	defined cache.Chain // of all its steps by definition
+	hits    int         // steps from the start whose layers earlier builds left
+	result  lazy[*Result]
+}
+
+// step is an instruction in its stage.
+type step struct {
+	lower.Step
+	stage      *Stage
+	id         string // for progress
+	makesLayer bool
+	bare       cache.Sum // of its effects alone
+	definition sdk.Key
+	// inputs are what its effects read; known by content before anything runs where they are files of a context.
+	inputs      []cache.Input
+	inputsKnown bool
+	record      *cache.Record // what an earlier build left
+	seen        bool          // earlier builds ran this step, on whatever
+	layer       *Layer        // once there is one
+}
+
+// Result is what a stage came to.
+type Result struct {
+	Layers []*Layer // lowest first, those of the base included
+
+	engine *Engine
+	tree   lazy[*filetree.Tree]
+}
+
+// Tree is the merged view of the stage's layers. It waits until they are written.
+func (r *Result) Tree(ctx context.Context) (*filetree.Tree, error) {
+	return r.tree.get(func() (*filetree.Tree, error) { return r.engine.merge(ctx, filetree.Empty(), r.Layers) })
+}
+
+// Layer is the layer that the step with this index in the stage made; nil if it made none.
+func (s *Stage) Layer(i int) *Layer { return s.steps[i].layer }
+
+// build returns the stage's result, building it if nobody did yet.
+func (s *Stage) build(ctx context.Context, e *Engine) (*Result, error) {
+	return s.result.get(func() (*Result, error) {
+		b := &builder{engine: e, stage: s}
+		if err := b.run(ctx); err != nil {
+			return nil, err
+		}
+		return &Result{engine: e, Layers: b.layers}, nil
+	})
+}
+
+// builder is a stage in the making.
+type builder struct {
+	engine *Engine
+	stage  *Stage
+	layers []*Layer
+
+	// tree is the merged view of the first `merged` layers, as their written forms say; view is that of all layers, of
+	// which the last may still be being written. nil until somebody wants to know.
+	tree   *filetree.Tree
+	merged int
+	view   *filetree.Tree
+}
+
+// run goes through the stage's steps.
+func (b *builder) run(ctx context.Context) error {
+	s, e := b.stage, b.engine
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	var needs errgroup.Group
+	if s.hits < len(s.steps) {
+		needs.Go(func() error { return b.startNeeds(work) })
+	}
+	err := b.takeBase(ctx)
+	for i := 0; err == nil && i < len(s.steps); i++ {
+		st := s.steps[i]
+		e.stepStarted(st)
+		status, step := progress.StatusDone, b.step
+		if i < s.hits && st.makesLayer {
+			status, step = progress.StatusCached, b.takeHit
+		}
+		var hit bool
+		if hit, err = step(ctx, st); hit {
+			status = progress.StatusCached
+		}
+		e.stepDone(ctx, st, status, err)
+		if err != nil {
+			err = e.fail(st, err)
+		}
+	}
+	if err != nil {
+		stop()
+	}
+	if needErr := needs.Wait(); err == nil {
+		err = needErr
+	}
+	return err
+}
+
+// startNeeds builds the stages that the steps from the first miss on read, all at once.
+func (b *builder) startNeeds(ctx context.Context) error {
+	var g errgroup.Group
+	var once sync.Map
+	for _, st := range b.stage.steps[b.stage.hits:] {
+		for _, at := range locations(st.Effects) {
+			if _, started := once.LoadOrStore(at, true); started || at.Stage == "" {
+				continue
+			}
+			need := b.engine.stages[at.Stage]
+			g.Go(func() error {
+				_, err := need.build(ctx, b.engine)
+				return err
+			})
+		}
+	}
+	return g.Wait()
+}
+
+// locations are the places that effects read files from.
+func locations(effects []effect.Effect) []effect.Location {
+	var at []effect.Location
+	for _, x := range effects {
+		if c, ok := x.(effect.Copy); ok {
+			for _, src := range c.Sources {
+				at = append(at, src.From)
+			}
+		}
+	}
+	return at
+}
+
+// takeBase starts with the layers of the base.
+func (b *builder) takeBase(ctx context.Context) error {
+	layers, err := b.engine.baseLayers(ctx, b.stage.base, b.stage.platform)
+	if err != nil {
+		return err
+	}
+	b.layers = append(b.layers, layers...)
+	if b.stage.inImage && b.stage.base.Stage == "" {
+		for _, l := range layers {
+			b.engine.publish(l)
+		}
+	}
+	return nil
+}
+
+// takeHit takes a step's layer from an earlier build, found by the step's definition.
+func (b *builder) takeHit(ctx context.Context, st *step) (bool, error) {
+	l, err := b.found(ctx, st, *st.record)
+	if err != nil {
+		return true, err
+	}
+	b.add(st, l)
+	return true, nil
+}
+
+// add puts a step's layer on top.
+func (b *builder) add(st *step, l *Layer) {
+	st.layer = l
+	b.layers = append(b.layers, l)
+	if b.stage.inImage {
+		b.engine.publish(l)
+	}
+}
+
+// step does what a step says, or finds that it was done on the same layers before.
+func (b *builder) step(ctx context.Context, st *step) (hit bool, err error) {
+	if !st.makesLayer {
+		return false, nil
+	}
+	var key sdk.Key
+	if st.seen && !b.stage.noCache {
+		if key, err = b.contentKey(ctx, st, b.layers); err != nil {
+			return false, err
+		}
+		if r, ok := b.engine.lookUp(ctx, key); ok {
+			l, err := b.found(ctx, st, *r)
+			if err != nil {
+				return true, err
+			}
+			b.add(st, l)
+			b.engine.background.Go(func() error { return b.engine.putRecords(ctx, st, key, *r) })
+			return true, nil
+		}
+	}
+	return false, b.execute(ctx, st)
+}
+
+// execute turns a step's effects into a layer.
+func (b *builder) execute(ctx context.Context, st *step) (err error) {
+	if b.engine.slots != nil {
+		b.engine.slots <- struct{}{}
+		defer func() { <-b.engine.slots }()
+	}
+	x, err := fileEffect(st.Effects)
+	if err != nil {
+		return err
+	}
+	var changes []filetree.Change
+	done := func() error { return nil }
+	switch x := x.(type) {
+	case effect.Exec:
+		return b.exec(ctx, st, x)
+	case effect.Copy:
+		changes, done, err = b.copy(ctx, x)
+	case effect.Mkdir:
+		changes, err = b.mkdir(ctx, x)
+	default:
+		err = fmt.Errorf("effect %T makes no layer", x)
+	}
+	if err != nil {
+		return errors.Join(err, done())
+	}
+	_, err = b.commit(ctx, st, changes, done)
+	return err
+}
+
+// fileEffect is the one effect of a step that changes files.
+func fileEffect(effects []effect.Effect) (effect.Effect, error) {
+	var found effect.Effect
+	for _, x := range effects {
+		if _, ok := x.(effect.Set); ok {
+			continue // lowering has done it
+		}
+		if found != nil {
+			return nil, errors.New("a step has several effects on files: only one can be laid down in a layer yet")
+		}
+		found = x
+	}
+	return found, nil
+}
+
+// current is the merged view of all layers. The content digests of the last one's files may be missing.
+func (b *builder) current(ctx context.Context) (*filetree.Tree, error) {
+	if b.view == nil {
+		tree, err := b.settled(ctx)
+		if err != nil {
+			return nil, err
+		}
+		b.view = tree
+	}
+	return b.view, nil
+}
+
+// settled is the merged view of all layers with all that is known of a written layer: content digests, and where in it
+// each file is.
+func (b *builder) settled(ctx context.Context) (*filetree.Tree, error) {
+	if b.tree == nil {
+		b.tree = filetree.Empty()
+	}
+	tree, err := b.engine.merge(ctx, b.tree, b.layers[b.merged:])
+	if err != nil {
+		return nil, err
+	}
+	b.tree, b.merged, b.view = tree, len(b.layers), tree
+	return tree, nil
+}

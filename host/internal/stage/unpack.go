@@ -1,0 +1,156 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/layer"
+	"github.com/trowel-build/trowel/host/internal/rootfs"
+)
+
+// unpacked is a layer on disk before it is known what it lies on.
+type unpacked struct {
+	name     string // below Engine.Dir
+	unpacker *rootfs.Unpacker
+	// entangled is set if the layer cannot be unpacked alone.
+	entangled error
+}
+
+// unpack makes directories of layers and returns their names below e.Dir, lowest first: one for each layer, or a single one
+// for all where they depend on each other's files.
+func (e *Engine) unpack(ctx context.Context, layers []*Layer) ([]string, error) {
+	err := each(layers, func(l *Layer) error {
+		if l.isDir() {
+			return nil
+		}
+		_, err := l.raw.get(func() (*unpacked, error) { return e.unpackAlone(ctx, l) })
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	tree := filetree.Empty()
+	names := make([]string, 0, len(layers))
+	for i, l := range layers {
+		below := tree
+		if tree, err = e.merge(ctx, below, layers[i:i+1]); err != nil {
+			return nil, err
+		}
+		name, err := l.dir.get(func() (string, error) { return e.finishUnpack(l, below, tree) })
+		if errors.Is(err, rootfs.ErrEntangled) {
+			return e.unpackTogether(ctx, layers)
+		}
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// isDir says whether the layer has its directory from the process that made it.
+func (l *Layer) isDir() bool { return l.upper != "" }
+
+// visitor hands a layer's entries to an unpacker, and goes on without it when the layer is entangled: the index is wanted
+// all the same.
+type visitor struct{ u *unpacked }
+
+// Entry is [layer.Visitor]'s.
+func (v visitor) Entry(e filetree.Entry, content io.Reader) error {
+	if v.u.entangled != nil {
+		return nil
+	}
+	err := v.u.unpacker.Entry(e, content)
+	if errors.Is(err, rootfs.ErrEntangled) {
+		v.u.entangled = err
+		return nil
+	}
+	return err
+}
+
+// unpackAlone unpacks one layer while it is read, and takes its index along.
+func (e *Engine) unpackAlone(ctx context.Context, l *Layer) (_ *unpacked, err error) {
+	u := &unpacked{name: e.place()}
+	dir := filepath.Join(e.Dir, u.name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if u.unpacker, err = rootfs.NewUnpacker(dir, e.trees()); err != nil {
+		return nil, err
+	}
+	index, err := e.read(ctx, l, visitor{u})
+	if err != nil {
+		return nil, errors.Join(err, u.unpacker.Close())
+	}
+	_, err = l.index.get(func() (*layer.Index, error) { return index, nil })
+	return u, err
+}
+
+// finishUnpack completes a layer's directory once it is known what the layer lies on.
+func (e *Engine) finishUnpack(l *Layer, below, merged *filetree.Tree) (string, error) {
+	if l.isDir() {
+		return l.upper, nil
+	}
+	u, err := l.raw.get(nil) // made before
+	if err != nil {
+		return "", err
+	}
+	if u.entangled != nil {
+		return "", errors.Join(u.entangled, u.unpacker.Close())
+	}
+	losses, err := u.unpacker.Finish(below, merged)
+	e.warnLosses(losses)
+	return u.name, errors.Join(err, u.unpacker.Close())
+}
+
+// unpackTogether unpacks the merged view of layers that depend on each other's files.
+func (e *Engine) unpackTogether(ctx context.Context, layers []*Layer) ([]string, error) {
+	top := layers[len(layers)-1]
+	name, err := top.together.get(func() (string, error) {
+		var all []rootfs.Layer
+		for _, l := range layers {
+			x, err := l.Index(ctx)
+			if err != nil {
+				return "", err
+			}
+			all = append(all, rootfs.Layer{
+				Entries: x.Entries,
+				Read: func(ctx context.Context, visit func(filetree.Entry, io.Reader) error) error {
+					_, err := e.read(ctx, l, visitFunc(visit))
+					return err
+				},
+			})
+		}
+		name := e.place()
+		dir := filepath.Join(e.Dir, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return "", err
+		}
+		losses, err := rootfs.UnpackMerged(ctx, dir, all, e.trees())
+		e.warnLosses(losses)
+		return name, err
+	})
+	return []string{name}, err
+}
+
+// visitFunc is a function as a [layer.Visitor].
+type visitFunc func(filetree.Entry, io.Reader) error
+
+// Entry calls the function.
+func (f visitFunc) Entry(e filetree.Entry, content io.Reader) error { return f(e, content) }
+
+func (e *Engine) warnLosses(losses []rootfs.Loss) {
+	const shown = 5
+	for i, l := range losses {
+		if i == shown {
+			e.warn(fmt.Sprintf("%d more such files", len(losses)-shown))
+			return
+		}
+		e.warn(fmt.Sprintf("%q: its %s cannot be seen by RUN here: %v", l.Path, l.What, l.Err))
+	}
+}
