@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trowel-build/trowel/builtin/cache/local"
+	"github.com/trowel-build/trowel/host"
+	"github.com/trowel-build/trowel/host/config"
+)
+
+func (p program) buildCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:   "build [flags] CONTEXT",
+		Short: "Build an image from a Dockerfile",
+		Long: `Build an image from a Dockerfile. The flags are those of docker buildx build.
+
+Progress goes to standard error; standard output gets the image's digest and nothing else.`,
+		Example: `  trowel build -t registry.example.com/app:1 --push .
+  trowel build -t app:1 -o type=docker,dest=- . | docker load
+  trowel build --target test --build-arg GO=1.26 .`,
+		Args: oneArgument("build context"),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.build(cmd.Context(), f, args[0]) },
+	}
+	f.register(cmd.Flags())
+	return cmd
+}
+
+func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
+	settings, err := p.loadConfig(f)
+	if err != nil {
+		return usageError{err}
+	}
+	request, err := p.request(f, settings, dir)
+	if err != nil {
+		return err
+	}
+	cache, err := p.openCache(f, settings, &request)
+	if err != nil {
+		return err
+	}
+	show, err := host.NewProgress(f.progressMode(), p.stderr, p.getenv)
+	if err != nil {
+		return errors.Join(usageError{err}, closeCache(cache))
+	}
+	request.Progress = show
+	result, err := host.Build(ctx, request)
+	err = errors.Join(err, show.Close(), closeCache(cache))
+	if code, again, inner := p.inUserNamespace(ctx, err); again {
+		if inner != nil {
+			return inner
+		}
+		if code != 0 {
+			return exitStatus(code)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return p.report(f, result)
+}
+
+// inUserNamespace builds in a user namespace of its own what only root may build: it runs this same command line there.
+func (p program) inUserNamespace(ctx context.Context, err error) (code int, again bool, failure error) {
+	if !errors.Is(err, host.ErrNeedsUserNamespace) {
+		return 0, false, nil
+	}
+	code, failure = p.launcher.EnterUserNamespace(ctx, p.args)
+	return code, true, failure
+}
+
+func closeCache(c *local.Cache) error {
+	if c == nil {
+		return nil
+	}
+	return c.Close()
+}
+
+func (f *buildFlags) progressMode() string {
+	if f.quiet {
+		return "quiet"
+	}
+	return f.progress
+}
+
+func (p program) loadConfig(f *buildFlags) (config.Config, error) {
+	named := f.config
+	if named == "" {
+		named = p.getenv("TROWEL_CONFIG")
+	}
+	return config.Load(config.Sources{Files: config.DefaultFiles(), Required: named, Getenv: p.getenv})
+}
+
+// request turns flags and configuration into what the engine is asked.
+func (p program) request(f *buildFlags, settings config.Config, dir string) (host.Request, error) {
+	r := host.Request{
+		Context: dir, Dockerfile: f.file, Stdin: p.stdin, Stdout: p.stdout, Target: f.target, Platform: f.platform,
+		Annotations: f.annotations, Tags: f.tags, Outputs: f.outputs, Push: host.Switch(f.push),
+		NoCache: host.Switch(f.noCache), NoCacheFor: f.noCacheFor, Network: f.network, ExtraHosts: f.addHosts, Jobs: f.jobs,
+		Registries: settings.Registry, Credentials: p.credentials(),
+		Compression: first(f.compression, settings.Build.Compression), CompressionLevel: settings.Build.CompressionLevel,
+		WorkDir: first(f.workDir, settings.Build.WorkDir), Isolation: first(f.isolation, settings.Build.Isolation),
+		Launcher: p.launcher, UserAgent: "trowel/" + buildVersion(),
+	}
+	if f.compressionLevel != 0 {
+		r.CompressionLevel = f.compressionLevel
+	}
+	var err error
+	if r.BuildArgs, err = p.buildArgs(f); err != nil {
+		return r, err
+	}
+	if r.NamedContexts, err = pairs("build-context", f.contexts, nil); err != nil {
+		return r, err
+	}
+	if r.Labels, err = pairs("label", f.labels, nil); err != nil {
+		return r, err
+	}
+	r.Epoch, err = epoch(first(r.BuildArgs["SOURCE_DATE_EPOCH"], p.getenv("SOURCE_DATE_EPOCH")))
+	return r, err
+}
+
+// buildArgs are --build-arg's, and the proxies of the environment are not: a build must not depend on them unasked.
+func (p program) buildArgs(f *buildFlags) (map[string]string, error) {
+	return pairs("build-arg", f.buildArgs, func(name string) (string, bool) {
+		v := p.getenv(name)
+		return v, v != ""
+	})
+}
+
+func epoch(text string) (*time.Time, error) {
+	if text == "" {
+		return nil, nil
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("SOURCE_DATE_EPOCH %q: want seconds since 1970", text)}
+	}
+	t := time.Unix(seconds, 0).UTC()
+	return &t, nil
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// openCache opens the local cache and tells the request of it. A machine that has no place for one builds without.
+func (p program) openCache(f *buildFlags, settings config.Config, r *host.Request) (*local.Cache, error) {
+	if f.noLocalCache {
+		return nil, nil
+	}
+	dir := first(f.cacheDir, settings.Build.CacheDir)
+	named := dir != ""
+	if !named {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return nil, nil
+		}
+		dir = filepath.Join(user, "trowel")
+	}
+	c, err := local.Open(local.Config{Dir: dir, MaxSize: int64(settings.Build.CacheSize)})
+	if err != nil {
+		if named {
+			return nil, err
+		}
+		fmt.Fprintf(p.stderr, "trowel: warning: no local cache: %v\n", err)
+		return nil, nil
+	}
+	r.Caches = append(r.Caches, host.Cache{Name: "local", Backend: c})
+	if r.WorkDir == "" {
+		r.WorkDir = filepath.Join(dir, "work")
+	}
+	return c, nil
+}
+
+// report writes what was built to where it was asked for.
+func (p program) report(f *buildFlags, result host.Result) error {
+	if f.iidFile != "" {
+		if err := os.WriteFile(f.iidFile, []byte(result.Config), 0o644); err != nil {
+			return fmt.Errorf("write --iidfile: %w", err)
+		}
+	}
+	if f.metadataFile != "" {
+		text, err := json.MarshalIndent(metadata(result), "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.metadataFile, append(text, '\n'), 0o644); err != nil {
+			return fmt.Errorf("write --metadata-file: %w", err)
+		}
+	}
+	for _, o := range f.outputs {
+		if o == "-" || strings.Contains(o, "dest=-") {
+			return nil // standard output is the image
+		}
+	}
+	_, err := io.WriteString(p.stdout, result.Digest+"\n")
+	return err
+}
+
+// metadata has buildx's keys.
+func metadata(r host.Result) map[string]any {
+	m := map[string]any{
+		"containerimage.config.digest": r.Config,
+		"containerimage.digest":        r.Digest,
+		"containerimage.descriptor": map[string]any{
+			"mediaType": r.MediaType, "digest": r.Digest, "size": r.Size,
+			"platform": platformOf(r.Platform),
+		},
+	}
+	if len(r.Names) > 0 {
+		m["image.name"] = strings.Join(r.Names, ",")
+	}
+	return m
+}
+
+func platformOf(p string) map[string]string {
+	parts := strings.SplitN(p, "/", 3)
+	m := map[string]string{"os": parts[0]}
+	if len(parts) > 1 {
+		m["architecture"] = parts[1]
+	}
+	if len(parts) > 2 {
+		m["variant"] = parts[2]
+	}
+	return m
+}

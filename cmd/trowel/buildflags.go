@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// buildFlags are the values of build's flags.
+type buildFlags struct {
+	file, target, platform, network      string
+	tags, buildArgs, contexts            []string
+	labels, annotations, outputs         []string
+	noCacheFor, addHosts                 []string
+	progress, metadataFile, iidFile      string
+	config, cacheDir, workDir, isolation string
+	compression                          string
+	compressionLevel, jobs               int
+	push, noCache, quiet                 bool
+	noLocalCache                         bool
+}
+
+func (f *buildFlags) register(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.file, "file", "f", "", "the Dockerfile; - is standard input (default: CONTEXT/Dockerfile)")
+	flags.StringArrayVarP(&f.tags, "tag", "t", nil, "name the image `NAME[:TAG]`; may be repeated, also for several registries")
+	flags.BoolVar(&f.push, "push", false, "push the image to the registries of its tags")
+	flags.StringArrayVarP(&f.outputs, "output", "o", nil, "write the image: `type=oci|docker|tar|local|registry,dest=…`")
+	flags.StringVar(&f.target, "target", "", "build this `STAGE` (default: the last one)")
+	flags.StringArrayVar(&f.buildArgs, "build-arg", nil, "set an ARG: `NAME=VALUE`, or NAME to take it from the environment")
+	flags.StringArrayVar(&f.contexts, "build-context", nil, "a further place for FROM and COPY --from: `NAME=DIR|docker-image://…|oci-layout://…`")
+	flags.StringArrayVar(&f.labels, "label", nil, "add a label to the image: `KEY=VALUE`")
+	flags.StringArrayVar(&f.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE`")
+	flags.StringVar(&f.platform, "platform", "", "build for this `PLATFORM` (default: this machine's)")
+	flags.StringVar(&f.network, "network", "default", "the network of RUN: default, host or none")
+	flags.StringArrayVar(&f.addHosts, "add-host", nil, "add a line to the /etc/hosts that RUN sees: `HOST:IP`")
+	flags.BoolVar(&f.noCache, "no-cache", false, "build every step anew; what is built is stored all the same")
+	flags.StringSliceVar(&f.noCacheFor, "no-cache-filter", nil, "build the steps of these `STAGES` anew")
+	flags.Bool("pull", false, "accepted; the tags of base images are always looked up anew")
+	flags.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, tty, plain, quiet or rawjson")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress, only the image's digest")
+	flags.StringVar(&f.metadataFile, "metadata-file", "", "write what was built to this `FILE` as JSON")
+	flags.StringVar(&f.iidFile, "iidfile", "", "write the digest of the image's config to this `FILE`")
+
+	flags.StringVar(&f.config, "config", "", "read this configuration `FILE` after the user's and the project's trowel.toml")
+	flags.StringVar(&f.cacheDir, "cache-dir", "", "keep the local cache in this `DIR` (default: trowel in the user's cache directory)")
+	flags.BoolVar(&f.noLocalCache, "no-local-cache", false, "neither read nor write the local cache")
+	flags.StringVar(&f.workDir, "work-dir", "", "keep what the build needs while it runs in this `DIR` (default: beside the cache)")
+	flags.StringVar(&f.isolation, "isolation", "", "how RUN is isolated: auto or namespaces")
+	flags.StringVar(&f.compression, "compression", "", "compress layers with gzip, zstd or none")
+	flags.IntVar(&f.compressionLevel, "compression-level", 0, "how hard to compress, on the codec's own scale; 0 is Trowel's default")
+	flags.IntVar(&f.jobs, "jobs", 0, "build at most this many stages at once (default: as many as can be)")
+	refuseFlags(flags)
+}
+
+// refused are the flags of `docker buildx build` that Trowel knows and does not have, with the reason, and the values that
+// ask for nothing and are therefore fine.
+var refused = []struct {
+	name, short, reason string
+	harmless            []string
+	isBool              bool
+}{
+	{name: "allow", reason: "there are no entitlements to grant yet: RUN --security=insecure is refused"},
+	{name: "attest", reason: "attestations are not made yet", harmless: []string{"type=provenance,disabled=true", "type=sbom,disabled=true"}},
+	{name: "builder", reason: "there is no builder to choose: Trowel builds in its own process"},
+	{name: "cache-from", reason: "cache backends other than the local one are not there yet: use --cache-dir"},
+	{name: "cache-to", reason: "cache backends other than the local one are not there yet: use --cache-dir"},
+	{name: "call", reason: "the other ways to evaluate a Dockerfile are not there yet", harmless: []string{"build"}},
+	{name: "cgroup-parent", reason: "RUN stays in the builder's control group"},
+	{name: "check", reason: "build checks alone are not there yet", isBool: true},
+	{name: "compress", reason: "it concerns the transfer to a daemon, and there is none", isBool: true},
+	{name: "cpu-period", reason: "RUN stays in the builder's control group: limit the job"},
+	{name: "cpu-quota", reason: "RUN stays in the builder's control group: limit the job"},
+	{name: "cpu-shares", short: "c", reason: "RUN stays in the builder's control group: limit the job"},
+	{name: "cpuset-cpus", reason: "RUN stays in the builder's control group: limit the job"},
+	{name: "cpuset-mems", reason: "RUN stays in the builder's control group: limit the job"},
+	{name: "debug", short: "D", reason: "it is a flag of buildx itself", isBool: true},
+	{name: "force-rm", reason: "there are no intermediate containers to keep", isBool: true, harmless: []string{"true"}},
+	{name: "load", reason: "there is no daemon to load into: write an archive and load it: trowel build -o type=docker,dest=- . | docker load", isBool: true},
+	{name: "memory", short: "m", reason: "RUN stays in the builder's control group: limit the job"},
+	{name: "memory-swap", reason: "RUN stays in the builder's control group: limit the job"},
+	{name: "policy", reason: "source policies are not there yet"},
+	{name: "provenance", reason: "provenance attestations are not made yet", harmless: []string{"false", "disabled=true"}},
+	{name: "rm", reason: "there are no intermediate containers to keep", isBool: true, harmless: []string{"true"}},
+	{name: "sbom", reason: "SBOM attestations are not made yet", harmless: []string{"false", "disabled=true"}},
+	{name: "secret", reason: "RUN --mount=type=secret is not there yet"},
+	{name: "security-opt", reason: "the isolation of RUN is chosen with --isolation"},
+	{name: "shm-size", reason: "the size of /dev/shm in RUN cannot be chosen yet"},
+	{name: "squash", reason: "layers are not squashed: it would defeat the cache of whoever pulls the image", isBool: true},
+	{name: "ssh", reason: "RUN --mount=type=ssh is not there yet"},
+	{name: "ulimit", reason: "the limits of RUN are those of the builder"},
+}
+
+// refusedValue is a flag that is an error to set, unless to a value that asks for nothing.
+type refusedValue struct {
+	name, reason string
+	harmless     []string
+	isBool       bool
+}
+
+// Set refuses.
+func (r refusedValue) Set(v string) error {
+	for _, h := range r.harmless {
+		if v == h {
+			return nil
+		}
+	}
+	if r.isBool && v == "false" {
+		return nil
+	}
+	return fmt.Errorf("--%s is not supported: %s", r.name, r.reason)
+}
+
+// String is the empty default.
+func (r refusedValue) String() string { return "" }
+
+// Type is shown in help texts.
+func (r refusedValue) Type() string {
+	if r.isBool {
+		return "bool"
+	}
+	return "string"
+}
+
+func refuseFlags(flags *pflag.FlagSet) {
+	for _, r := range refused {
+		flag := flags.VarPF(refusedValue{r.name, r.reason, r.harmless, r.isBool}, r.name, r.short, "not supported: "+r.reason)
+		flag.Hidden = true
+		if r.isBool {
+			flag.NoOptDefVal = "true"
+		}
+	}
+}
+
+// pairs reads NAME=VALUE flags. lookup, if any, answers for a NAME alone; where it has no answer the name is left out.
+func pairs(flag string, values []string, lookup func(string) (string, bool)) (map[string]string, error) {
+	m := make(map[string]string, len(values))
+	for _, v := range values {
+		name, value, found := strings.Cut(v, "=")
+		switch {
+		case name == "":
+			return nil, usageError{fmt.Errorf("--%s %q: want NAME=VALUE", flag, v)}
+		case found:
+			m[name] = value
+		case lookup == nil:
+			m[name] = ""
+		default:
+			if value, ok := lookup(name); ok {
+				m[name] = value
+			}
+		}
+	}
+	return m, nil
+}
+
+// oneArgument is cobra.ExactArgs(1) with an error of the usual form.
+func oneArgument(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return nil
+		}
+		return usageError{fmt.Errorf("%s takes one argument, the %s, and got %d", cmd.CommandPath(), what, len(args))}
+	}
+}

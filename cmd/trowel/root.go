@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/trowel-build/trowel/host"
+)
+
+// version is set by the linker: see the Makefile.
+var version = ""
+
+// program is what the command line shares: where it reads and writes, and how it starts processes.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	launcher       *host.Launcher
+	args           []string // of this run
+}
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // what was asked for could not be done
+	exitUsage  = 2 // what was asked for makes no sense
+)
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+// Unwrap returns the cause.
+func (e usageError) Unwrap() error { return e.error }
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, p program) int {
+	p.args = args
+	root := p.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var child exitStatus
+	if errors.As(err, &child) {
+		return int(child)
+	}
+	p.printError(ctx, err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func (p program) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "trowel",
+		Short: "Build container images in CI jobs: no daemon, no privileges",
+		Long: `Trowel builds container images from Dockerfiles and pushes them, without a daemon and
+without privileges that it does not need.
+
+  trowel build -t registry.example.com/app:1 --push .
+
+Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{nearestFlag(cmd, err)} })
+	root.AddCommand(p.buildCommand(), p.registryCommand(), p.versionCommand())
+	return root
+}
+
+// nearestFlag adds to an unknown flag's error the flag that was probably meant.
+func nearestFlag(cmd *cobra.Command, err error) error {
+	_, word, unknown := strings.Cut(err.Error(), "unknown flag: --")
+	if !unknown {
+		return err
+	}
+	best, least := "", len(word)/2+1
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if d := distance(word, f.Name); d < least && !f.Hidden {
+			best, least = f.Name, d
+		}
+	})
+	if best == "" {
+		return fmt.Errorf("unknown flag --%s", word)
+	}
+	return hinted{fmt.Errorf("unknown flag --%s", word), "did you mean --" + best + "?"}
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func (p program) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(p.stdout, "trowel", buildVersion())
+			return err
+		},
+	}
+}
+
+// buildVersion is the linker's version, or what the go command noted in the binary.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,235 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"time"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/trowel-build/trowel/host/config"
+	"github.com/trowel-build/trowel/host/internal/blob"
+	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/dockerfile"
+	"github.com/trowel-build/trowel/host/internal/plan"
+	"github.com/trowel-build/trowel/host/internal/progress"
+	"github.com/trowel-build/trowel/host/internal/registry"
+	"github.com/trowel-build/trowel/host/internal/stage"
+)
+
+// Build builds an image and sends it where the request says. It returns when everything is written, or nothing can be: a
+// registry then holds no more than blobs that nothing refers to.
+//
+// A damaged blob in a cache backend does not fail a build: the build is made again without it.
+func Build(ctx context.Context, r Request) (Result, error) {
+	damaged := map[string]bool{}
+	for {
+		result, err := buildOnce(ctx, r, damaged)
+		bad, ok := errors.AsType[*stage.DamagedBlob](err)
+		if !ok || damaged[bad.Digest.String()] || ctx.Err() != nil {
+			return result, err
+		}
+		damaged[bad.Digest.String()] = true
+		r.progress().Report(message("warning", fmt.Sprintf("cache: %v: building again without it", bad)))
+	}
+}
+
+// build is a build in progress.
+type build struct {
+	Request
+	platform ocispec.Platform
+	client   *registry.Client
+	tiers    *cache.Tiers
+	file     *dockerfile.File
+	plan     *plan.Plan
+	sources  *sources
+	targets  *targets
+	work     *workDir
+	created  time.Time
+}
+
+func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Result, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	b := &build{Request: r, created: time.Now()}
+	if r.Epoch != nil {
+		b.created = *r.Epoch
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	// 1. What is asked for, and where it goes.
+	if err := b.prepare(damaged); err != nil {
+		return Result{}, err
+	}
+	// 2. The Dockerfile in its context.
+	if err := b.parse(ctx); err != nil {
+		return Result{}, err
+	}
+	// 3. A plan: the stages that the target needs, and the images they start from.
+	lowered, err := b.resolve(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := b.permit(ctx, lowered); err != nil {
+		return Result{}, err
+	}
+	// 4. May we push? It is asked while the stages are built, and stops them if not.
+	pusher, pushing := b.startPush(ctx)
+	// 5. The stages, each layer of the image on its way to the registries as soon as there is one.
+	engine, err := b.engine(lowered, pusher.Layer)
+	if err != nil {
+		return Result{}, errors.Join(err, pusher.stop())
+	}
+	defer func() {
+		stop()
+		engine.Wait()
+	}()
+	target, built, err := engine.Build(pushing)
+	if err != nil {
+		return Result{}, pusher.cause(err)
+	}
+	// 6. Config, manifest, and the outputs; the manifest goes last.
+	img, err := b.assemble(ctx, engine, target)
+	if err != nil {
+		return Result{}, errors.Join(err, pusher.stop())
+	}
+	if err := b.deliver(ctx, img, built, pusher); err != nil {
+		return Result{}, err
+	}
+	engine.Wait()
+	return b.result(img), nil
+}
+
+// prepare reads the request.
+func (b *build) prepare(damaged map[string]bool) (err error) {
+	if b.platform, err = targetPlatform(b.Platform); err != nil {
+		return err
+	}
+	if b.targets, err = parseTargets(b.Request); err != nil {
+		return err
+	}
+	b.client, err = registry.New(registry.Options{Registries: b.registries(), Credentials: b.Credentials, UserAgent: b.UserAgent})
+	if err != nil {
+		return err
+	}
+	var tiers []cache.Tier
+	for _, c := range b.Caches {
+		tier := cache.Tier{Name: c.Name, Cache: c.Backend, Roles: cache.Read | cache.Write}
+		if len(c.Roles) > 0 {
+			if tier.Roles, err = cache.ParseRoles(c.Roles); err != nil {
+				return fmt.Errorf("cache %q: %w", c.Name, err)
+			}
+		}
+		tiers = append(tiers, tier)
+	}
+	b.tiers = cache.NewTiers(tiers, damaged, func(text string) { b.progress().Report(message("warning", text)) })
+	b.work, err = openWorkDir(b.WorkDir)
+	return err
+}
+
+// registries are the request's settings, with those that outputs ask for.
+func (b *build) registries() map[string]config.Registry {
+	all := maps.Clone(b.Registries)
+	for _, name := range b.targets.insecure {
+		if all == nil {
+			all = map[string]config.Registry{}
+		}
+		s := all[name]
+		if s.TLS == "" {
+			s.TLS = registry.TLSSkip
+		}
+		all[name] = s
+	}
+	return all
+}
+
+// targetPlatform is the platform asked for, or this machine's.
+func targetPlatform(text string) (ocispec.Platform, error) {
+	if text == "" {
+		return platforms.DefaultSpec(), nil
+	}
+	p, err := platforms.Parse(text)
+	if err != nil {
+		return p, fmt.Errorf("platform %q: %w", text, err)
+	}
+	if p.OS != "linux" {
+		return p, &Error{fmt.Errorf("platform %q: only Linux images are built", text), "name one such as linux/" + runtime.GOARCH}
+	}
+	return platforms.Normalize(p), nil
+}
+
+// parse opens the context and reads the Dockerfile.
+func (b *build) parse(ctx context.Context) error {
+	var err error
+	if b.sources, err = openSources(ctx, b.Request); err != nil {
+		return err
+	}
+	name, text, err := b.sources.dockerfile(ctx, b.Request)
+	if err != nil {
+		return err
+	}
+	b.file, err = dockerfile.Parse(name, text)
+	return err
+}
+
+// engine makes the engine that builds the stages.
+func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stage.Engine, error) {
+	store, err := blob.Open(b.work.blobs)
+	if err != nil {
+		return nil, err
+	}
+	run, err := b.run()
+	if err != nil {
+		return nil, err
+	}
+	layers, err := b.layerOptions()
+	if err != nil {
+		return nil, err
+	}
+	return stage.New(stage.Options{
+		Plan: b.plan, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts,
+		Store: store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: layers,
+		Launcher: b.Launcher, Run: run, Publish: publish, Progress: b.progress(), Created: b.created, Jobs: b.Jobs,
+	})
+}
+
+// noCache says whether a stage is to be built anew.
+func (b *build) noCache(stageID string) bool {
+	if b.NoCache {
+		return true
+	}
+	for _, name := range b.NoCacheFor {
+		if name == stageID {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *build) close() error {
+	var errs []error
+	if b.client != nil {
+		b.client.Close()
+	}
+	if b.sources != nil {
+		errs = append(errs, b.sources.close())
+	}
+	if b.work != nil {
+		errs = append(errs, b.work.close())
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Request) progress() Reporter {
+	if r.Progress == nil {
+		return progress.Discard{}
+	}
+	return r.Progress
+}
+
+func message(level, text string) Event {
+	return Event{Time: time.Now(), Kind: progress.KindMessage, Level: level, Text: text}
+}

@@ -1,0 +1,203 @@
+// Package config reads trowel.toml and the TROWEL_* environment into one validated [Config].
+//
+// Later wins: defaults, the user's file, the project's file, the environment, flags. Each setting is taken from the last
+// place that sets it; tables such as [registry."host"] are merged by their key. The flags are the command line's business.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/trowel-build/trowel/host/internal/registry"
+)
+
+// FileName is what the configuration files are called.
+const FileName = "trowel.toml"
+
+// Registry says how one registry is reached.
+type Registry = registry.Settings
+
+// Config is what a trowel.toml holds.
+type Config struct {
+	Build Build `toml:"build"`
+	// Registry holds settings by the registry's host, with its port where there is one.
+	Registry map[string]Registry `toml:"registry"`
+}
+
+// Build are the settings of the table [build].
+type Build struct {
+	// Compression of layers: gzip, zstd or none.
+	Compression string `toml:"compression"`
+	// CompressionLevel is the codec's own scale; 0 means its default here.
+	CompressionLevel int `toml:"compression-level"`
+	// Isolation of RUN: auto or namespaces.
+	Isolation string `toml:"isolation"`
+	// CacheDir holds the local cache; empty means trowel below the user's cache directory.
+	CacheDir string `toml:"cache-dir"`
+	// CacheSize is how large the local cache may grow, such as "20GiB"; 0 means no limit.
+	CacheSize Size `toml:"cache-size"`
+	// WorkDir holds what a build needs while it runs; empty means a directory beside the cache.
+	WorkDir string `toml:"work-dir"`
+}
+
+// Size is a number of bytes, written as "512MiB", "2GB" or a plain number.
+type Size int64
+
+// UnmarshalText reads a size.
+func (s *Size) UnmarshalText(text []byte) error {
+	n, err := ParseSize(string(text))
+	*s = n
+	return err
+}
+
+// ParseSize reads a size such as "512MiB", "2GB", "10g" or "4096". The units k, m, g and t without an "iB" are powers of
+// 1024 too, as docker has them; those with a "B" alone are powers of 1000.
+func ParseSize(text string) (Size, error) {
+	number := strings.TrimRight(text, "kKmMgGtTiIbB ")
+	n, err := strconv.ParseFloat(number, 64)
+	unit := strings.ToLower(strings.TrimSpace(text[len(number):]))
+	factor, ok := units[unit]
+	if err != nil || !ok || n < 0 || n*factor >= 1<<62 {
+		return 0, fmt.Errorf("size %q: want a number with an optional unit, such as 512MiB or 20GB", text)
+	}
+	return Size(n * factor), nil
+}
+
+var units = map[string]float64{
+	"": 1, "b": 1,
+	"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
+	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+}
+
+// Sources says where a configuration is read from.
+type Sources struct {
+	// Files are read in this order, later ones winning. One that does not exist is passed over unless it is Required.
+	Files []string
+	// Required is a file that the user named; it must exist. It is read after Files.
+	Required string
+	// Getenv looks up the environment.
+	Getenv func(string) string
+}
+
+// DefaultFiles are the user's file and the project's, which lies in the directory the program was started in.
+func DefaultFiles() []string {
+	files := []string{FileName}
+	if dir, err := os.UserConfigDir(); err == nil {
+		files = append([]string{filepath.Join(dir, "trowel", FileName)}, files...)
+	}
+	return files
+}
+
+// Load reads, merges and validates a configuration.
+func Load(from Sources) (Config, error) {
+	c := Config{Build: Build{Compression: "gzip", Isolation: "auto", CacheSize: 20 << 30}}
+	for _, name := range from.Files {
+		if err := readFile(&c, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Config{}, err
+		}
+	}
+	if from.Required != "" {
+		if err := readFile(&c, from.Required); err != nil {
+			return Config{}, err
+		}
+	}
+	if err := environment(&c, from.Getenv); err != nil {
+		return Config{}, err
+	}
+	return c, c.validate()
+}
+
+func readFile(c *Config, name string) error {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	return decode(c, name, string(text))
+}
+
+// decode reads one file over what c holds already.
+func decode(c *Config, name, text string) error {
+	before := c.Registry
+	c.Registry = nil
+	meta, err := toml.Decode(text, c)
+	if err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			return fmt.Errorf("%s:%d:%d: %s", name, syntax.Position.Line, syntax.Position.Col, syntax.Message)
+		}
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return unknownKey(name, text, unknown[0])
+	}
+	for host, settings := range c.Registry {
+		if err := settings.Validate(); err != nil {
+			return fmt.Errorf("%s:%d: registry %q: %w", name, lineOf(text, toml.Key{"registry", host}), host, err)
+		}
+	}
+	for host, settings := range before {
+		if _, again := c.Registry[host]; !again {
+			if c.Registry == nil {
+				c.Registry = map[string]Registry{}
+			}
+			c.Registry[host] = settings
+		}
+	}
+	return nil
+}
+
+// variables are the settings that the environment can make, by the variable's name.
+func variables(b *Build) map[string]func(string) error {
+	text := func(to *string) func(string) error {
+		return func(v string) error { *to = v; return nil }
+	}
+	return map[string]func(string) error{
+		"TROWEL_COMPRESSION": text(&b.Compression),
+		"TROWEL_ISOLATION":   text(&b.Isolation),
+		"TROWEL_CACHE_DIR":   text(&b.CacheDir),
+		"TROWEL_WORK_DIR":    text(&b.WorkDir),
+		"TROWEL_CACHE_SIZE":  func(v string) error { return b.CacheSize.UnmarshalText([]byte(v)) },
+		"TROWEL_COMPRESSION_LEVEL": func(v string) (err error) {
+			b.CompressionLevel, err = strconv.Atoi(v)
+			return err
+		},
+	}
+}
+
+func environment(c *Config, getenv func(string) string) error {
+	if getenv == nil {
+		return nil
+	}
+	for name, set := range variables(&c.Build) {
+		if v := getenv(name); v != "" {
+			if err := set(v); err != nil {
+				return fmt.Errorf("environment variable %s=%q: %w", name, v, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c Config) validate() error {
+	if err := oneOf("build.compression", c.Build.Compression, "gzip", "zstd", "none"); err != nil {
+		return err
+	}
+	return oneOf("build.isolation", c.Build.Isolation, "auto", "namespaces")
+}
+
+func oneOf(key, value string, valid ...string) error {
+	for _, v := range valid {
+		if value == v {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is %q, and must be one of %s", key, value, strings.Join(valid, ", "))
+}

@@ -1,0 +1,162 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trowel-build/trowel/host/internal/image"
+	"github.com/trowel-build/trowel/host/internal/progress"
+	"github.com/trowel-build/trowel/host/internal/registry"
+	"github.com/trowel-build/trowel/host/internal/stage"
+)
+
+// pusher sends the blobs of an image to the repositories of its tags while the image is made: each layer as soon as it
+// starts to be written, to all repositories at once. A failure stops the build.
+type pusher struct {
+	build        *build
+	repositories []registry.Repository
+	group        *errgroup.Group
+	ctx          context.Context //nolint:containedctx // of the group, which lives as long
+	cancel       context.CancelFunc
+
+	mu      sync.Mutex
+	started map[*stage.Layer]bool
+}
+
+// startPush asks the registries whether the image may be pushed, and returns the pusher with the context under which the
+// stages are to be built: it ends when a push fails.
+func (b *build) startPush(ctx context.Context) (*pusher, context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	group, pushing := errgroup.WithContext(ctx)
+	p := &pusher{build: b, group: group, ctx: pushing, cancel: cancel, started: map[*stage.Layer]bool{}}
+	for _, ref := range b.targets.push {
+		if !slices.Contains(p.repositories, ref.Repository) {
+			p.repositories = append(p.repositories, ref.Repository)
+		}
+	}
+	for _, repository := range p.repositories {
+		group.Go(func() error { return b.client.CheckPush(pushing, repository) })
+	}
+	return p, pushing
+}
+
+// Layer starts to push a layer. It does not wait.
+func (p *pusher) Layer(l *stage.Layer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.started[l] {
+		return
+	}
+	p.started[l] = true
+	for _, repository := range p.repositories {
+		p.group.Go(func() error {
+			var from []registry.Repository
+			if mount := l.MountFrom(); mount != (registry.Repository{}) {
+				from = append(from, mount)
+			}
+			return p.blob(repository, l.Upload(), from, l.Title())
+		})
+	}
+}
+
+// blob pushes one blob and shows how.
+func (p *pusher) blob(to registry.Repository, b registry.Blob, from []registry.Repository, title string) error {
+	r := p.build.progress()
+	id := fmt.Sprintf("push/%s/%p", to, b)
+	name := fmt.Sprintf("push %s %s", to, title)
+	begun := false
+	begin := func() {
+		if !begun {
+			begun = true
+			r.Report(Event{Time: time.Now(), Kind: progress.KindTransferStarted, ID: id, Name: name})
+		}
+	}
+	outcome, err := p.build.client.Push(p.ctx, to, b, from, func(sent int64) {
+		begin()
+		size, state := b.Written()
+		total := int64(0)
+		if state == registry.Complete {
+			total = size
+		}
+		r.Report(Event{Time: time.Now(), Kind: progress.KindTransferred, ID: id, Current: sent, Total: total})
+	})
+	begin()
+	done := Event{Time: time.Now(), Kind: progress.KindTransferDone, ID: id, Status: progress.StatusDone}
+	switch {
+	case err != nil && p.ctx.Err() != nil:
+		done.Status = progress.StatusCancelled
+	case err != nil:
+		done.Status, done.Error = progress.StatusFailed, err.Error()
+	case outcome != registry.Uploaded:
+		done.Status, done.Text = progress.StatusCached, string(outcome)
+	}
+	r.Report(done)
+	return err
+}
+
+// finish waits until all layers are pushed, and pushes config, manifest and tags.
+func (p *pusher) finish(ctx context.Context, img *image.Assembled) error {
+	defer p.cancel()
+	if len(p.repositories) == 0 {
+		return p.group.Wait()
+	}
+	for _, repository := range p.repositories {
+		p.group.Go(func() error {
+			return p.blob(repository, memoryBlob{img.Config}, nil, "config "+short(img.Config.Descriptor.Digest.String()))
+		})
+	}
+	if err := p.group.Wait(); err != nil {
+		return err
+	}
+	// The tags of one repository go one after the other: the first request brings the manifest, the others find it.
+	byRepository := map[registry.Repository][]registry.Reference{}
+	for _, ref := range p.build.targets.push {
+		byRepository[ref.Repository] = append(byRepository[ref.Repository], ref)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, refs := range byRepository {
+		g.Go(func() error {
+			for _, ref := range refs {
+				if ref.Tag == "" {
+					ref.Digest = img.Manifest.Descriptor.Digest.String()
+				}
+				if err := p.build.client.PutManifest(ctx, ref, img.Manifest.Descriptor.MediaType, img.Manifest.Bytes); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// stop ends all pushes.
+func (p *pusher) stop() error {
+	p.cancel()
+	if err := p.group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// cause is why a build failed: a push that failed ended the build's context, and is the reason to tell.
+func (p *pusher) cause(err error) error {
+	if failed := p.stop(); failed != nil && errors.Is(err, context.Canceled) {
+		return failed
+	}
+	return err
+}
+
+// short is the start of a digest, for people.
+func short(digest string) string {
+	if len(digest) > 19 {
+		return digest[:19]
+	}
+	return digest
+}

@@ -1,0 +1,120 @@
+package host
+
+import (
+	"io"
+	"time"
+
+	"github.com/trowel-build/trowel/host/config"
+	"github.com/trowel-build/trowel/host/internal/executor"
+	"github.com/trowel-build/trowel/host/internal/progress"
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// Request says what to build and where it goes. The zero value of every field but Context means the default that the
+// command line documents.
+type Request struct {
+	// Context is the directory that COPY reads.
+	Context string
+	// Dockerfile is the file's path, relative to the working directory; empty means Dockerfile in the context, and "-"
+	// Stdin.
+	Dockerfile string
+	Stdin      io.Reader
+	// Target is the stage to build; empty means the last one.
+	Target string
+	// Platform such as "linux/arm64"; empty means this machine's.
+	Platform string
+	// BuildArgs are the values of ARG instructions.
+	BuildArgs map[string]string
+	// NamedContexts are further places for FROM and COPY --from: "docker-image://REF", "oci-layout://DIR[:TAG]" or a
+	// directory.
+	NamedContexts map[string]string
+	// Labels are added to the image's config, over those of the Dockerfile.
+	Labels map[string]string
+	// Annotations are added to the manifest: "key=value", with buildx's prefixes such as "index:".
+	Annotations []string
+
+	// Stdout receives outputs whose destination is "-".
+	Stdout io.Writer
+
+	// Tags are the image's references.
+	Tags []string
+	// Outputs say where the image goes, as buildx's --output does: "type=oci,dest=image.tar".
+	Outputs []string
+	// Push sends the image to the registries of its tags.
+	Push Switch
+
+	// NoCache builds every step anew; what was built is stored all the same. NoCacheFor does so for the stages named.
+	NoCache    Switch
+	NoCacheFor []string
+	// Caches are asked in order.
+	Caches []Cache
+	// Credentials are asked in order.
+	Credentials []sdk.CredentialProvider
+	// Registries say how registries are reached, by host.
+	Registries map[string]config.Registry
+
+	// Compression of layers: "gzip", "zstd" or "none", and its level; 0 is the default level.
+	Compression      string
+	CompressionLevel int
+	// Epoch is SOURCE_DATE_EPOCH: the time that the image says it was created.
+	Epoch *time.Time
+	// Network is what RUN reaches unless it says otherwise: "default", "host" or "none".
+	Network string
+	// ExtraHosts are lines of the /etc/hosts that RUN sees: "host:ip".
+	ExtraHosts []string
+	// Isolation of RUN: "auto" or "namespaces".
+	Isolation string
+
+	// WorkDir is a directory for what a build needs while it runs; it should be on the file system of the local cache.
+	// Empty means the system's directory for temporary files.
+	WorkDir string
+	// Jobs is how many stages are built at once; 0 means as many as the plan allows.
+	Jobs int
+	// Launcher runs the processes of RUN. Without one a build that has to run something fails before it starts.
+	Launcher *Launcher
+	// Progress receives the events of the build; nil discards them.
+	Progress Reporter
+	// UserAgent is sent to registries.
+	UserAgent string
+}
+
+// Switch is a setting that is on or off. It is a type of its own so that a call says which setting it turns on.
+type Switch bool
+
+// The positions of a [Switch].
+const (
+	Off Switch = false
+	On  Switch = true
+)
+
+// Cache is a cache backend and what it is used for.
+type Cache struct {
+	Name    string // for messages
+	Backend sdk.Cache
+	// Roles lists "read" and "write"; empty means both.
+	Roles []string
+}
+
+// Reporter receives what a build tells its user.
+type Reporter = progress.Reporter
+
+// Event is what a [Reporter] receives.
+type Event = progress.Event
+
+// Launcher runs the processes of RUN. Get one from [NewLauncher] first thing in main.
+type Launcher = executor.Launcher
+
+// Result is what a build made.
+type Result struct {
+	// Digest is that of the image's manifest.
+	Digest string `json:"digest"`
+	// Config is the digest of the image's config: what docker calls the image ID.
+	Config string `json:"config"`
+	// MediaType and Size are the manifest's.
+	MediaType string `json:"mediaType"`
+	Size      int64  `json:"size"`
+	// Names are the references the image was pushed or written under.
+	Names []string `json:"names,omitempty"`
+	// Platform the image is for.
+	Platform string `json:"platform"`
+}

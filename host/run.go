@@ -1,0 +1,132 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/executor"
+	"github.com/trowel-build/trowel/host/internal/image"
+	"github.com/trowel-build/trowel/host/internal/layer"
+	"github.com/trowel-build/trowel/host/internal/stage"
+)
+
+// hostname is that of every RUN, as BuildKit has it: nothing of the machine shall get into an image.
+const hostname = "buildkitsandbox"
+
+// NewLauncher makes this program able to run the processes of RUN. A process of RUN starts as another run of this very
+// program: call NewLauncher first thing in main. In such a run it does not return.
+func NewLauncher() *Launcher { return executor.Main() }
+
+// run is what all processes of the build have in common.
+func (b *build) run() (stage.Run, error) {
+	r := stage.Run{Hostname: hostname}
+	switch n := effect.Network(b.Network); n {
+	case "":
+		r.Network = effect.NetworkDefault
+	case effect.NetworkDefault, effect.NetworkHost, effect.NetworkNone:
+		r.Network = n
+	default:
+		return r, fmt.Errorf(`network %q: want "default", "host" or "none"`, b.Network)
+	}
+	var err error
+	if r.ResolvConf, err = os.ReadFile("/etc/resolv.conf"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return r, fmt.Errorf("read the machine's name servers: %w", err)
+	}
+	if r.ResolvConf == nil {
+		r.ResolvConf = []byte{}
+	}
+	r.Hosts, err = hosts(b.ExtraHosts)
+	return r, err
+}
+
+// hosts is the /etc/hosts that RUN sees.
+func hosts(extra []string) ([]byte, error) {
+	var text strings.Builder
+	text.WriteString("127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	for _, x := range extra {
+		// docker takes both separators; an IPv6 address has colons of its own.
+		name, ip, ok := strings.Cut(x, "=")
+		if !ok {
+			name, ip, ok = strings.Cut(x, ":")
+		}
+		ip = strings.Trim(ip, "[]")
+		if !ok || name == "" || strings.ContainsAny(name, " \t\n") || net.ParseIP(ip) == nil {
+			return nil, fmt.Errorf("extra host %q: want HOST:IP", x)
+		}
+		text.WriteString(ip + "\t" + name + "\n")
+	}
+	return []byte(text.String()), nil
+}
+
+// permit finds out, before anything is pulled, whether the processes of the build can be run here and how.
+func (b *build) permit(ctx context.Context, lowered loweredStages) error {
+	switch b.Isolation {
+	case "", "auto", "namespaces":
+	default:
+		return fmt.Errorf(`isolation %q: want "auto" or "namespaces"`, b.Isolation)
+	}
+	if b.Launcher == nil || !lowered.runs() {
+		return nil
+	}
+	ns, err := b.Launcher.UserNamespace()
+	if err != nil || ns.Own || mayMount() {
+		return err
+	}
+	report, err := b.Launcher.Probe(ctx, b.work.trees)
+	if err != nil {
+		return err
+	}
+	switch report.Rung {
+	case executor.RungNamespaces:
+		return nil
+	case executor.RungUserNamespace:
+		return ErrNeedsUserNamespace
+	}
+	var tried []error
+	for _, a := range report.Attempts {
+		tried = append(tried, fmt.Errorf("%s: %w", a.Rung, a.Err))
+	}
+	return &Error{
+		fmt.Errorf("run processes here: %w", errors.Join(tried...)),
+		"trowel doctor tells what this machine permits; a Dockerfile without RUN builds anywhere",
+	}
+}
+
+// mayMount says whether the process has CAP_SYS_ADMIN, and with it all that running a process takes.
+func mayMount() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// layerOptions says how the image's layers are compressed: as an output wants, or else as the request does.
+func (b *build) layerOptions() (layer.Options, error) {
+	o := layer.Options{Compression: b.targets.compression, Level: b.CompressionLevel}
+	if b.targets.level != nil {
+		o.Level = *b.targets.level
+	}
+	if o.Compression != "" {
+		return o, nil
+	}
+	switch b.Compression {
+	case "", "gzip":
+		o.Compression = image.Gzip
+	case "zstd":
+		o.Compression = image.Zstd
+	case "none":
+		o.Compression = image.Uncompressed
+	default:
+		return o, fmt.Errorf(`compression %q: want "gzip", "zstd" or "none"`, b.Compression)
+	}
+	return o, nil
+}

@@ -1,0 +1,89 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trowel-build/trowel/host/internal/rootfs"
+)
+
+// workPrefix starts the names of the directories of builds.
+const workPrefix = "build-"
+
+// workDir is a directory of one build. It is removed when the build ends; what a killed build left is removed by the next
+// one: a lock on the directory's lock file tells the living from the dead.
+type workDir struct {
+	dir          string
+	blobs, trees string
+	lock         *os.File
+}
+
+// openWorkDir makes a directory for a build below parent.
+func openWorkDir(parent string) (_ *workDir, err error) {
+	if parent == "" {
+		parent = filepath.Join(os.TempDir(), "trowel")
+	}
+	if parent, err = filepath.Abs(parent); err != nil {
+		return nil, fmt.Errorf("open work directory: %w", err)
+	}
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, &Error{fmt.Errorf("make work directory: %w", err), "name a writable directory with --work-dir or TROWEL_WORK_DIR"}
+	}
+	sweep(parent)
+	dir, err := os.MkdirTemp(parent, workPrefix)
+	if err != nil {
+		return nil, &Error{fmt.Errorf("make work directory: %w", err), "name a writable directory with --work-dir or TROWEL_WORK_DIR"}
+	}
+	w := &workDir{dir: dir, blobs: filepath.Join(dir, "blobs"), trees: filepath.Join(dir, "trees")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(w.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("lock work directory: %w", err)
+	}
+	return w, errors.Join(os.Mkdir(w.blobs, 0o700), os.Mkdir(w.trees, 0o711))
+}
+
+// close removes the directory.
+func (w *workDir) close() error {
+	err := rootfs.RemoveAll(w.dir)
+	if w.lock != nil {
+		err = errors.Join(err, w.lock.Close())
+	}
+	return err
+}
+
+// sweep removes what dead builds left. What cannot be removed is left to somebody who can.
+func sweep(parent string) {
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		dir := filepath.Join(parent, e.Name())
+		if !strings.HasPrefix(e.Name(), workPrefix) || !e.IsDir() || !abandoned(dir) {
+			continue
+		}
+		_ = rootfs.RemoveAll(dir)
+	}
+}
+
+// abandoned says whether no living build holds the directory. One without a lock file was just made, or is nobody's.
+func abandoned(dir string) bool {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+}
