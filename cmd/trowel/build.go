@@ -165,14 +165,9 @@ func (p program) openCache(f *buildFlags, settings config.Config, r *host.Reques
 	if f.noLocalCache {
 		return nil, nil
 	}
-	dir := first(f.cacheDir, settings.Build.CacheDir)
-	named := dir != ""
-	if !named {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return nil, nil
-		}
-		dir = filepath.Join(user, "trowel")
+	dir, named := cacheDir(f, settings)
+	if dir == "" {
+		return nil, nil
 	}
 	c, err := local.Open(local.Config{Dir: dir, MaxSize: int64(settings.Build.CacheSize)})
 	if err != nil {
@@ -184,9 +179,29 @@ func (p program) openCache(f *buildFlags, settings config.Config, r *host.Reques
 	}
 	r.Caches = append(r.Caches, host.Cache{Name: "local", Backend: c})
 	if r.WorkDir == "" {
-		r.WorkDir = filepath.Join(dir, "work")
+		r.WorkDir = workBeside(dir)
 	}
 	return c, nil
+}
+
+// cacheDir is the local cache's directory, and whether the user named it; empty if there is no place for one.
+func cacheDir(f *buildFlags, settings config.Config) (dir string, named bool) {
+	if dir := first(f.cacheDir, settings.Build.CacheDir); dir != "" {
+		return dir, true
+	}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return "", false
+	}
+	return filepath.Join(user, "trowel"), false
+}
+
+// workBeside is the work directory that goes with a cache: on its file system, so that files are linked, not copied.
+func workBeside(cache string) string {
+	if cache == "" {
+		return ""
+	}
+	return filepath.Join(cache, "work")
 }
 
 // report writes what was built to where it was asked for.

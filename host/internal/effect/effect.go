@@ -17,7 +17,8 @@ func (Set) effect()   {}
 type Exec struct {
 	Args []string // the first is looked up in Env's PATH inside the root file system
 	Env  []string // NAME=value, the whole environment but for HOME, which comes from the user's passwd entry where Env has none
-	// Unkeyed are further variables, seen by the process and left out of cache keys and history: proxies.
+	// Unkeyed are further variables, seen by the process and left out of cache keys and history: proxies. They win over
+	// Env.
 	Unkeyed []string
 	Dir     string // absolute
 	User    string // as USER says it: "", "name", "uid", "user:group"
@@ -56,7 +57,8 @@ type Copy struct {
 // CopySource is files from one place.
 type CopySource struct {
 	From Location
-	// Paths as written, below the location's root, wildcards included. Unused with Inline files.
+	// Paths are clean and relative to the location's root, "." being the root itself, wildcards included; with
+	// LayoutParents one may have the pivot "/./". Unused with Inline files.
 	Paths []string
 	// Inline are files that the Dockerfile itself holds: heredocs.
 	Inline []File
@@ -93,7 +95,7 @@ type Unpack string
 // What is done with archives.
 const (
 	UnpackNever  Unpack = ""       // COPY
-	UnpackAlways Unpack = "always" // ADD of local files: what is an archive by its content is unpacked
+	UnpackAlways Unpack = "always" // ADD of local files, not of inline ones: what is an archive by its content is unpacked
 )
 
 // Overlay says how a copy's result meets what is there.

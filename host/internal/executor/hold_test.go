@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/gob"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -67,5 +66,3 @@ func holdStep(path string) int {
 	fmt.Fprintln(os.Stderr, err)
 	return 1
 }
-
-func asSetup(err error, target **SetupError) bool { return errors.As(err, target) }

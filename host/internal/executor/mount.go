@@ -70,11 +70,6 @@ func in(root int, path string) (int, error) {
 	return resolve(root, path, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
 }
 
-// at resolves a path whose every element is known: there is no symlink in it.
-func at(root int, path string) (int, error) {
-	return resolve(root, path, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
-}
-
 func resolve(root int, path string, how uint64) (int, error) {
 	for {
 		fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: how})

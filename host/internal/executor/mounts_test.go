@@ -2,6 +2,7 @@ package executor
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,6 +94,25 @@ func TestMounts(t *testing.T) {
 	}
 	if got := entries(t, r.Upper); got != nil {
 		t.Errorf("upper holds %q", got)
+	}
+}
+
+// Many mounts need many descriptors, and none of them takes the place of another.
+func TestManyMounts(t *testing.T) {
+	t.Parallel()
+	r := newRootfs(t, 1)
+	p := command("cat")
+	var want string
+	for i := range 40 {
+		source := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(source, "file"), []byte{'a' + byte(i%26)}, 0o644))
+		target := fmt.Sprintf("/dev/many/%d", i)
+		p.Mounts = append(p.Mounts, Mount{Kind: MountBind, Source: source, Target: target})
+		p.Args = append(p.Args, target+"/file")
+		want += string(rune('a' + i%26))
+	}
+	if got := mustOutput(t, r, p); got != want {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -120,7 +121,7 @@ func TestOverlayOnOverlay(t *testing.T) {
 		r.Upper, r.Work = filepath.Join(inner.Merged, "tmp/upper"), filepath.Join(inner.Merged, "tmp/work")
 		_, err = a.mountOverlay(r, s)
 		var setup *SetupError
-		if !asSetup(err, &setup) || setup.Call != "mount overlay" || !strings.Contains(setup.Hint, "volume") {
+		if !errors.As(err, &setup) || setup.Call != "mount overlay" || !strings.Contains(setup.Hint, "volume") {
 			t.Errorf("err = %v", err)
 		}
 	})

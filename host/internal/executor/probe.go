@@ -87,7 +87,7 @@ func (l *Launcher) tryStep(ctx context.Context, dir string, proc Proc) (err erro
 	if err != nil {
 		return failure("make directory to probe in", dir, err)
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	defer also(&err, func() error { return os.RemoveAll(tmp) })
 	root := Rootfs{
 		Lowers: []string{"top", "base"}, LayersDir: filepath.Join(tmp, "layers"),
 		Upper: filepath.Join(tmp, "upper"), Work: filepath.Join(tmp, "work"), Merged: filepath.Join(tmp, "merged"),

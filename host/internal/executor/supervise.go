@@ -18,19 +18,21 @@ import (
 // inherits every orphan among its descendants, kills what is left at the end, and does so too when the builder is gone.
 
 // supervised turns a step's command into one with a supervisor in between. The supervisor lives until release is called.
-func supervised(cmd *exec.Cmd) (release func(), err error) {
+func supervised(cmd *exec.Cmd) (release func() error, err error) {
 	life, hold, err := os.Pipe()
 	if err != nil {
 		return nil, failure("create pipe", "", err)
 	}
 	cmd.Args[0] = argSupervise
-	cmd.SysProcAttr.Cloneflags = 0
 	cmd.ExtraFiles = append(cmd.ExtraFiles, life)
 	// The kernel's signal would stop the supervisor alone.
 	cmd.Cancel = hold.Close
-	return func() {
-		_ = life.Close()
-		_ = hold.Close() // closed already after a cancellation
+	return func() error {
+		err := hold.Close()
+		if errors.Is(err, os.ErrClosed) {
+			err = nil // by a cancellation
+		}
+		return errors.Join(err, life.Close())
 	}, nil
 }
 
@@ -66,7 +68,7 @@ func supervise() (unix.WaitStatus, error) {
 	if err != nil {
 		return 0, err
 	}
-	files := []uintptr{0, 1, 2, specFD, reportFD}
+	files := []uintptr{0, 1, 2, selfFD, specFD, reportFD}
 	next := uintptr(filesFD)
 	for _, m := range o.Process.Mounts {
 		if m.FD != 0 {
@@ -74,7 +76,7 @@ func supervise() (unix.WaitStatus, error) {
 			next++
 		}
 	}
-	step, err := syscall.ForkExec("/proc/self/exe", []string{argStep}, &syscall.ProcAttr{
+	step, err := syscall.ForkExec(descriptorPath(selfFD), []string{argStep}, &syscall.ProcAttr{
 		Dir: "/", Env: os.Environ(), Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneFlags(o.Process)},
 	})

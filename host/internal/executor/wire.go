@@ -13,9 +13,10 @@ import (
 
 // Descriptors of a child that this package started.
 const (
-	specFD   = 3 // a memory file with the order
-	reportFD = 4 // the pipe for the answer; execve closes it
-	filesFD  = 5 // the first of the mounts' open files
+	selfFD   = 3 // the program's own file, from which the child is started
+	specFD   = 4 // a memory file with the order
+	reportFD = 5 // the pipe for the answer; execve closes it
+	filesFD  = 6 // the first of the bind mounts
 )
 
 // order is what a step's child is told.

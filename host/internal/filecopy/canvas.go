@@ -150,9 +150,13 @@ func (c *canvas) mkdirAll(p string, m maker) error {
 	if err := c.mkdirAll(filetree.Parent(p), m); err != nil {
 		return err
 	}
+	parent, _ := c.lookup(filetree.Parent(p))
 	e := filetree.Entry{Path: p, Type: filetree.Directory, Mode: m.perm, ModTime: c.modTime}
-	if m.owner != nil {
+	switch {
+	case m.owner != nil:
 		e.UID, e.GID = m.owner.UID, m.owner.GID
+	case parent.Mode&filetree.SetGID != 0:
+		e.GID = parent.GID // as mkdir(2)
 	}
 	return c.put(stroke{Change: filetree.Change{Entry: e}})
 }

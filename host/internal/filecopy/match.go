@@ -91,6 +91,25 @@ func (s *Source) find(p string, follow filetree.Follow) (match, error) {
 	return match{path: real, name: p, node: node}, nil
 }
 
+// findBelow makes sure that a plain path exists below a directory without following any symlink.
+func (s *Source) findBelow(dir match, p string) error {
+	p = unescape(p)
+	node := dir.node
+	for name := range strings.SplitSeq(p, "/") {
+		next := node.Child(name)
+		if next == nil && node.Type() == filetree.Symlink {
+			hint := fmt.Sprintf("%q is a symlink, and --parents follows none", node.Name())
+			return &MissingError{Path: filetree.Join(dir.name, p), In: s.Name, Hint: hint}
+		}
+		if next == nil {
+			path := filetree.Join(dir.name, p)
+			return &MissingError{Path: path, In: s.Name, Hint: s.hint(path)}
+		}
+		node = next
+	}
+	return nil
+}
+
 // expand walks below a directory and yields the paths that the elements of a pattern match. No symlink is followed.
 func expand(n *filetree.Node, at string, elements []string) []string {
 	var found []string

@@ -87,6 +87,7 @@ var planTests = map[string]planTest{
 	"a loop of links":                         {dst: "l a >b\nl b >a", src: "f x =x", copy: "x /a/c", err: "too many levels"},
 	"a file to the root directory's own name": {src: "f x =x", copy: "x /", want: "f x =x"},
 	"the root directory's time is nothing":    {src: "f x =x", copy: ". /", want: "f x =x"},
+	"a group for all below":                   {dst: "d a 2750 5:6", src: "f x 644 3:4 =x", copy: "x /a/b/x", want: "d a 2750 5:6\nd a/b 0:6 @9\nf a/b/x 3:4 =x"},
 	// Row 5.
 	"file to a name":                      {src: "f x 600 @4 =x", copy: "x /y", want: "f y 600 @4 =x"},
 	"file to a missing directory":         {src: "f x =x", copy: "x /a/", want: "d a @9\nf a/x =x"},
@@ -156,18 +157,21 @@ var planTests = map[string]planTest{
 	"excluded parent exists: its mode": {dst: "d t\nd t/n 700 5:5 @2", src: "d s\nd s/n 711 3:4\nf s/n/c =3", copy: "--chmod=600 --exclude=* --exclude=!n/c s /t", want: "d t\nd t/n 711 5:5 @2\nf t/n/c 600 =3"},
 	"malformed exclude":                {src: "d s", copy: "--exclude=a[ s /t", err: "bad pattern --exclude=a["},
 	// --parents.
-	"parents":                       {src: "d a 711 3:4 @4\nd a/b 700 @5\nf a/b/x =x\nf a/y", copy: "--parents a/b/x /t/", want: "d t\nd t/a 711 3:4 @4\nd t/a/b 700 @5\nf t/a/b/x =x"},
-	"parents of a directory":        {src: "d a @4\nd a/b @5\nf a/b/x =x\nf a/y", copy: "--parents a/b /t/", want: "d t\nd t/a @4\nd t/a/b @5\nf t/a/b/x =x"},
-	"parents from a pivot":          {src: "d a @4\nd a/b @5\nd a/b/c @6\nf a/b/c/x =x", copy: "--parents a/./b/c/x /t/", want: "d t @4\nd t/b @5\nd t/b/c @6\nf t/b/c/x =x"},
-	"parents from the first pivot":  {src: "d a @4\nd a/b @5\nd a/b/c @6\nf a/b/c/x =x", copy: "--parents a/./b/./c /t/", want: "d t @4\nd t/b @5\nd t/b/c @6\nf t/b/c/x =x"},
-	"parents of a wildcard":         {src: "d a\nd a/b\nf a/b/x.c =1\nd a/c\nf a/c/x.h =2\nf a/x.c =3", copy: "--parents a/*/*.c /t/", want: "d t\nd t/a\nd t/a/b\nf t/a/b/x.c =1"},
-	"parents of any depth":          {src: "d a\nd a/b\nf a/b/x.c =1\nd a/c\nf a/c/x.h =2\nf a/x.c =3", copy: "--parents ./a/**/*.c /t/", want: "d t\nd t/a\nd t/a/b\nf t/a/b/x.c =1\nf t/a/x.c =3"},
-	"parents of pivots by wildcard": {src: "d a1\nd a1/c\nf a1/c/x =1\nd a2\nd a2/c\nf a2/c/y =2", copy: "--parents a*/./c/* /t/", want: "d t\nd t/c\nf t/c/x =1\nf t/c/y =2"},
-	"parents of something missing":  {src: "d a", copy: "--parents a/b /t/", err: `"a/b": not found in the build context`},
-	"parents of no match":           {src: "d a", copy: "--parents a/b* /t/", want: "d t"},
-	"parents with owner":            {src: "d a 711 3:4 @4\nf a/x =x", copy: "--parents --chown=7:8 a/x /t/", want: "d t 7:8\nd t/a 711 7:8 @4\nf t/a/x 7:8 =x"},
-	"parents that exist":            {dst: "d t\nd t/a 700 5:5 @2", src: "d a 711 3:4 @4\nf a/x =x", copy: "--parents a/x /t/", want: "d t\nd t/a 711 5:5 @2\nf t/a/x =x"},
-	"parents, malformed":            {src: "d a", copy: "--parents a[ /t/", err: "malformed wildcard"},
+	"parents":                           {src: "d a 711 3:4 @4\nd a/b 700 @5\nf a/b/x =x\nf a/y", copy: "--parents a/b/x /t/", want: "d t\nd t/a 711 3:4 @4\nd t/a/b 700 @5\nf t/a/b/x =x"},
+	"parents of a directory":            {src: "d a @4\nd a/b @5\nf a/b/x =x\nf a/y", copy: "--parents a/b /t/", want: "d t\nd t/a @4\nd t/a/b @5\nf t/a/b/x =x"},
+	"parents from a pivot":              {src: "d a @4\nd a/b @5\nd a/b/c @6\nf a/b/c/x =x", copy: "--parents a/./b/c/x /t/", want: "d t @4\nd t/b @5\nd t/b/c @6\nf t/b/c/x =x"},
+	"parents from the first pivot":      {src: "d a @4\nd a/b @5\nd a/b/c @6\nf a/b/c/x =x", copy: "--parents a/./b/./c /t/", want: "d t @4\nd t/b @5\nd t/b/c @6\nf t/b/c/x =x"},
+	"parents of a wildcard":             {src: "d a\nd a/b\nf a/b/x.c =1\nd a/c\nf a/c/x.h =2\nf a/x.c =3", copy: "--parents a/*/*.c /t/", want: "d t\nd t/a\nd t/a/b\nf t/a/b/x.c =1"},
+	"parents of any depth":              {src: "d a\nd a/b\nf a/b/x.c =1\nd a/c\nf a/c/x.h =2\nf a/x.c =3", copy: "--parents ./a/**/*.c /t/", want: "d t\nd t/a\nd t/a/b\nf t/a/b/x.c =1\nf t/a/x.c =3"},
+	"parents of pivots by wildcard":     {src: "d a1\nd a1/c\nf a1/c/x =1\nd a2\nd a2/c\nf a2/c/y =2", copy: "--parents a*/./c/* /t/", want: "d t\nd t/c\nf t/c/x =1\nf t/c/y =2"},
+	"parents of something missing":      {src: "d a", copy: "--parents a/b /t/", err: `"a/b": not found in the build context`},
+	"parents of no match":               {src: "d a", copy: "--parents a/b* /t/", want: "d t"},
+	"parents with owner":                {src: "d a 711 3:4 @4\nf a/x =x", copy: "--parents --chown=7:8 a/x /t/", want: "d t 7:8\nd t/a 711 7:8 @4\nf t/a/x 7:8 =x"},
+	"parents that exist":                {dst: "d t\nd t/a 700 5:5 @2", src: "d a 711 3:4 @4\nf a/x =x", copy: "--parents a/x /t/", want: "d t\nd t/a 711 5:5 @2\nf t/a/x =x"},
+	"parents through a link":            {src: "d a\nf a/x\nl l >a", copy: "--parents l/x /t/", err: `"l/x": not found in the build context: "l" is a symlink, and --parents follows none`},
+	"parents of everything":             {src: "d a\nf a/x =x", copy: "--parents . /t/", want: "d t\nd t/a\nf t/a/x =x"},
+	"parents of a pivot that is a file": {src: "f a =x\nd b\nf b/x =y", copy: "--parents ?/./x /t/", want: "d t\nf t/a =x\nf t/x =y"},
+	"parents, malformed":                {src: "d a", copy: "--parents a[ /t/", err: "malformed wildcard"},
 	// --link.
 	"link ignores what is there":         {dst: "d a 700 5:5\nl a/l >/r", src: "f x =x", copy: "--link x /a/l/", want: "d a @9\nd a/l @9\nf a/l/x =x"},
 	"link of a directory over a file":    {dst: "f a", src: "d s\nf s/x =x", copy: "--link s /a", want: "d a\nf a/x =x"},
@@ -311,7 +315,7 @@ func TestMkdir(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			changes, err := Mkdir(tree(t, tt.dst), tt.copy, Owner{1, 2}, 9e9)
+			changes, err := Mkdir(tree(t, tt.dst), tt.copy, &Owner{1, 2}, 9e9)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Fatalf("error %v, want %q", err, tt.err)

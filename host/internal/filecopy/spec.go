@@ -134,7 +134,7 @@ func (p *planner) parents(s *Source, path string) error {
 		root, pattern = "", path
 	}
 	pattern = filetree.Clean(pattern)
-	if pattern == "" { // "/./" at the end, or the whole tree
+	if pattern == "" { // "." or "a/./.", of which BuildKit copies nothing
 		pattern = "**"
 	}
 	if err := checkPattern(pattern); err != nil {
@@ -145,14 +145,12 @@ func (p *planner) parents(s *Source, path string) error {
 		return err
 	}
 	if !hasWildcard(root) && !hasWildcard(pattern) {
-		if _, err := s.find(filetree.Join(filetree.Clean(root), pattern), filetree.KeepLast); err != nil {
+		if err := s.findBelow(roots[0], pattern); err != nil {
 			return err
 		}
 	}
 	for _, m := range roots {
-		if !m.node.IsDir() {
-			return fmt.Errorf("copy %q: %q: %w", path, m.name, filetree.ErrNotDirectory)
-		}
+		// A pivot that is a file is copied itself, whatever the pattern says, as BuildKit does.
 		if err := p.place(s, m, &pattern); err != nil {
 			return fmt.Errorf("copy %q to %q: %w", path, p.spec.Dest, err)
 		}

@@ -73,7 +73,7 @@ func (p *planner) extract(root string, x filetree.Change) (bool, error) {
 func (p *planner) locate(root, path string) (string, error) {
 	dir, err := p.resolve(root, filetree.Parent(path))
 	if err == nil {
-		err = p.mkdirAll(dir, maker{perm: 0o755}) // as archives that leave directories out mean it, and root's
+		err = p.mkdirAll(dir, maker{perm: 0o755, owner: &Owner{}}) // root's, whoever else owns the rest
 	}
 	if err != nil {
 		return "", err

@@ -135,8 +135,14 @@ type manifestAnnotations struct {
 	manifest, manifestDescriptor map[string]string
 }
 
-// forManifest gives the annotations of an image that no index stands above.
+// forManifest gives the annotations of a manifest and of its descriptor. It refuses those that an image for a single
+// platform has no place for.
 func (a Annotations) forManifest(format Format, platform ocispec.Platform) (manifestAnnotations, error) {
+	for _, x := range a {
+		if x.Target == OnIndex || x.Target == OnIndexDescriptor {
+			return manifestAnnotations{}, fmt.Errorf("annotation %q is for the %s, and an image for a single platform has none: write manifest:%s", x.Key, x.Target, x.Key)
+		}
+	}
 	if format == Docker && len(a) > 0 {
 		return manifestAnnotations{}, fmt.Errorf("annotation %q: Docker's media types have no annotations: use the OCI format", a[0].Key)
 	}
@@ -146,12 +152,14 @@ func (a Annotations) forManifest(format Format, platform ocispec.Platform) (mani
 	}, nil
 }
 
-// CheckSingle refuses annotations that an image for a single platform has no place for: those on an index.
-func (a Annotations) CheckSingle() error {
+// Manifests are those that belong to a manifest or its descriptor: what [Assemble] takes for one image of several under an
+// index.
+func (a Annotations) Manifests() Annotations {
+	var out Annotations
 	for _, x := range a {
-		if x.Target == OnIndex || x.Target == OnIndexDescriptor {
-			return fmt.Errorf("annotation %q is for the %s, and an image for a single platform has none: write manifest:%s", x.Key, x.Target, x.Key)
+		if x.Target == OnManifest || x.Target == OnManifestDescriptor {
+			out = append(out, x)
 		}
 	}
-	return nil
+	return out
 }

@@ -22,7 +22,8 @@ type Recipe struct {
 	Author   string           // empty: that of the base
 	Steps    []Step
 	Format   Format // zero: [OCI]
-	// Annotations go to the manifest and its descriptor; a base's are not inherited. See [Annotations.For].
+	// Annotations go to the manifest and its descriptor; a base's are not inherited. Those for an index are an error: an
+	// image that gets one is given [Annotations.Manifests].
 	Annotations Annotations
 	// Created is the time of a step that has none and follows no other; Epoch, SOURCE_DATE_EPOCH, overrides all times
 	// but those of the base's history.

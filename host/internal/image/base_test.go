@@ -165,11 +165,11 @@ func TestAnnotationsFor(t *testing.T) {
 	if got := a.For(OnIndexDescriptor, nil); got != nil {
 		t.Errorf("index descriptor: %v", got)
 	}
-	if err := a.CheckSingle(); err == nil || !strings.Contains(err.Error(), "manifest:i") {
-		t.Errorf("CheckSingle: %v", err)
+	if _, err := Assemble(Recipe{Platform: amd64, Annotations: a}); err == nil || !strings.Contains(err.Error(), "manifest:i") {
+		t.Errorf("an annotation for an index that is not there: %v", err)
 	}
-	if err := a[:4].CheckSingle(); err != nil {
-		t.Errorf("CheckSingle without index: %v", err)
+	if got, err := Assemble(Recipe{Platform: amd64, Annotations: a.Manifests()}); err != nil || !strings.Contains(string(got.Manifest.Bytes), `"k": "for amd64"`) {
+		t.Errorf("annotations for manifests: %v", err)
 	}
 	if _, err := Assemble(Recipe{Platform: amd64, Format: Docker, Annotations: a[:1]}); err == nil {
 		t.Error("annotations on a Docker manifest were accepted")
@@ -208,4 +208,34 @@ func TestAssembleIndex(t *testing.T) {
 	if _, err := AssembleIndex(Docker, []ocispec.Descriptor{amd64}, nil); err == nil {
 		t.Error("an OCI manifest in a Docker index: no error")
 	}
+}
+
+// A base is untrusted: whatever it says is refused or gives an image whose parts agree.
+func FuzzBase(f *testing.F) {
+	config := `{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["` + sum + `"]},"history":[{"empty_layer":true},{"created":"2026-01-02T03:04:05Z"}]}`
+	f.Add(manifestOf(ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ocispec.MediaTypeImageLayerGzip), config)
+	f.Add(manifestOf(ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig), `{"config":null,"rootfs":{}}`)
+	f.Fuzz(func(t *testing.T, manifest, config string) {
+		m, err := ParseManifest("fuzz", ocispec.MediaTypeImageManifest, []byte(manifest))
+		if err != nil {
+			return
+		}
+		b, err := ParseBase("fuzz", m, []byte(config))
+		if err != nil {
+			return
+		}
+		got, err := Assemble(Recipe{Base: b, Platform: linux, Config: Start(b), Steps: []Step{{CreatedBy: "RUN", Layer: layer("x", ocispec.MediaTypeImageLayer)}}})
+		if err != nil {
+			return
+		}
+		layers := 0
+		for _, h := range got.Image.History {
+			if !h.EmptyLayer {
+				layers++
+			}
+		}
+		if want := len(m.Layers) + 1; layers != want || len(got.Layers) != want || len(got.Image.RootFS.DiffIDs) != want {
+			t.Errorf("%d history entries, %d layers, %d diff IDs, want %d", layers, len(got.Layers), len(got.Image.RootFS.DiffIDs), want)
+		}
+	})
 }

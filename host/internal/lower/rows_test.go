@@ -312,6 +312,7 @@ func TestRunEnvironment(t *testing.T) {
 		{"global beaten by a default", "ARG X=1\nFROM scratch\nARG X=2\nRUN x", []string{defaultPath, "X=2"}, nil, "RUN |1 X=2 /bin/sh -c x # buildkit"},
 		{"platform", "FROM scratch\nARG TARGETARCH\nRUN x", []string{defaultPath, "TARGETARCH=amd64"}, nil, "RUN |1 TARGETARCH=amd64 /bin/sh -c x # buildkit"},
 		{"inherited", "FROM scratch AS b\nARG A=1\nFROM b\nRUN x", []string{"A=1", defaultPath}, nil, "RUN |1 A=1 /bin/sh -c x # buildkit"},
+		{"for BuildKit", "FROM scratch\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN x", []string{defaultPath}, nil, "RUN |1 BUILDKIT_SBOM_SCAN_STAGE=true /bin/sh -c x # buildkit"},
 		{"inherited beside env", "FROM scratch AS b\nENV A=1\nARG A=2\nFROM b\nRUN x", []string{defaultPath, "A=1"}, nil, "RUN |1 A=1 /bin/sh -c x # buildkit"},
 	}
 	for _, test := range tests {

@@ -22,7 +22,7 @@ func (l *lowering) run(c *dockerfile.Run, step *Step) error {
 		return err
 	}
 	exec := effect.Exec{
-		Env: l.vars.list(), Unkeyed: proxies(l.plan.BuildArgs), Dir: l.dir(), 
+		Env: l.vars.list(), Unkeyed: proxies(l.plan.BuildArgs), Dir: l.dir(), User: l.config.User,
 		Network: effect.Network(dockerfile.Network(c)),
 	}
 	var summary string

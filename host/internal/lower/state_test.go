@@ -1,11 +1,16 @@
 package lower
 
 import (
+	"errors"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/effect"
 )
 
@@ -40,5 +45,70 @@ func TestStepsKeepTheirConfig(t *testing.T) {
 	}
 	if diff := cmp.Diff(alone.State.Config, above[0].State.Config); diff != "" {
 		t.Errorf("the stage, and with another on it (-alone +with):\n%s", diff)
+	}
+}
+
+// FuzzStage lowers any file: errors have a place, and paths are absolute and clean.
+func FuzzStage(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.dockerfile")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text), "A", "b")
+	}
+	f.Fuzz(func(t *testing.T, text, name, value string) {
+		all, _, err := lowerAll(t, given{text: text, buildArgs: map[string]string{"_" + name: value}})
+		if err != nil {
+			if e, ok := errors.AsType[*dockerfile.Error](err); !ok || e.File == "" || e.Err == nil {
+				t.Fatalf("error %v is no *dockerfile.Error", err)
+			}
+			return
+		}
+		for _, l := range all {
+			for _, step := range l.Steps {
+				for _, e := range step.Effects {
+					checkPaths(t, e)
+				}
+			}
+		}
+	})
+}
+
+func checkPaths(t *testing.T, e effect.Effect) {
+	t.Helper()
+	absolute := func(p string) {
+		if !path.IsAbs(p) || path.Clean(p) != p && path.Clean(p)+"/" != p {
+			t.Errorf("%+v: path %q", e, p)
+		}
+	}
+	switch e := e.(type) {
+	case effect.Exec:
+		absolute(e.Dir)
+		for _, s := range e.Scripts {
+			if strings.Contains(s.Name, "/") || s.Name == "" || s.Name == ".." {
+				t.Errorf("script %q", s.Name)
+			}
+		}
+	case effect.Mkdir:
+		absolute(e.Path)
+	case effect.Copy:
+		absolute(e.Dest)
+		for _, s := range e.Sources {
+			for _, p := range s.Paths {
+				if path.IsAbs(p) || p == "" || p == ".." || strings.HasPrefix(p, "../") || strings.Contains(p, "/../") {
+					t.Errorf("source %q", p)
+				}
+			}
+			for _, i := range s.Inline {
+				if strings.Contains(i.Name, "/") || i.Name == "" || i.Name == ".." {
+					t.Errorf("inline file %q", i.Name)
+				}
+			}
+		}
 	}
 }

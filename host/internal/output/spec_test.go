@@ -1,11 +1,7 @@
 package output
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,32 +10,6 @@ import (
 
 	"github.com/trowel-build/trowel/host/internal/image"
 )
-
-// runAsUser runs the calling test again as another user.
-func runAsUser(t *testing.T, dest string) string {
-	t.Helper()
-	binary := filepath.Join(dest+"-binary", "test")
-	content, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(filepath.Dir(binary)) })
-	if err := os.WriteFile(binary, content, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), binary, "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Dir = dest
-	cmd.Env = append(os.Environ(), asUserEnv+"="+dest)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4321, Gid: 4321}}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return string(out)
-}
 
 func TestParseSpecs(t *testing.T) {
 	t.Parallel()

@@ -71,7 +71,7 @@ type Stage struct {
 	// Needs are the IDs of the stages that this one is based on or copies from.
 	Needs []string
 
-	triggersKnown bool
+	triggersKnown bool // the triggers of the base image were told
 }
 
 // TriggersKnown reports whether the base image's ONBUILD triggers were given to [Plan.WithTriggers].
@@ -95,8 +95,8 @@ func New(file *dockerfile.File, opt Options) (*Plan, error) {
 
 // WithTriggers plans again, with the ONBUILD triggers that the base images of stages have, by the stage's ID. The new
 // plan can have further stages and images, since a trigger may copy from a stage that nothing else uses; the bases of
-// those may have triggers in turn. Call it until no stage with an image as base lacks [Stage.TriggersKnown]; give all
-// triggers each time.
+// those may have triggers in turn. Call it until every stage has its [Stage.TriggersKnown]; what was told before is
+// kept. A base without triggers is told as nil.
 func (p *Plan) WithTriggers(triggers map[string][]string) (*Plan, error) {
 	all := maps.Clone(triggers)
 	if all == nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -212,6 +211,38 @@ func TestRefusedCredential(t *testing.T) {
 	}
 }
 
+func TestTokenIsRenewedBeforeItExpires(t *testing.T) {
+	t.Parallel()
+	clock := newFakeClock()
+	tokens := newTokenServer(t, clock, 100*time.Second)
+	tokens.setPassword("anonymous", "yes")
+	server := newTestRegistry(t)
+	var refused atomic.Int32
+	server.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if !tokens.guard(w, r) {
+			return false
+		}
+		refused.Add(1)
+		return true
+	})
+	client := newTestClient(t, Options{clock: clock})
+	for _, step := range []struct {
+		pause  time.Duration
+		tokens int
+	}{{0, 1}, {79 * time.Second, 1}, {2 * time.Second, 2}, {100 * time.Second, 3}} {
+		clock.advance(step.pause)
+		if _, err := client.Exists(t.Context(), server.repository("app"), digestOf(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(tokens.requests()); got != step.tokens {
+			t.Errorf("after %s more: %d tokens, want %d", step.pause, got, step.tokens)
+		}
+	}
+	if refused.Load() != 1 { // the first request, which told where the token server is
+		t.Errorf("%d requests were refused, want 1", refused.Load())
+	}
+}
+
 func TestKindsOfCredential(t *testing.T) {
 	t.Parallel()
 	t.Run("identity token", func(t *testing.T) {
@@ -311,100 +342,4 @@ func TestForbiddenBecauseExpired(t *testing.T) {
 	if diff := cmp.Diff([]string{"initial app pull,push", "unauthorized app pull,push"}, provider.reasons()); diff != "" {
 		t.Errorf("credential requests (-want +got):\n%s", diff)
 	}
-}
-
-func TestRealmMustBeSafe(t *testing.T) {
-	t.Parallel()
-	for realm, want := range map[string]string{
-		"http://auth.example.com/token":        "would get the credential unencrypted",
-		"ftp://auth.example.com/token":         "names no usable token server",
-		"https://me:secret@auth.example.com/t": "names no usable token server",
-		"token":                                "names no usable token server",
-	} {
-		t.Run(realm, func(t *testing.T) {
-			t.Parallel()
-			server := newTestRegistry(t)
-			tls := httptest.NewTLSServer(server)
-			t.Cleanup(tls.Close)
-			server.intercept(func(w http.ResponseWriter, _ *http.Request) bool {
-				w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q", realm))
-				w.WriteHeader(http.StatusUnauthorized)
-				return true
-			})
-			host := strings.TrimPrefix(tls.URL, "https://")
-			client := newTestClient(t, Options{Registries: map[string]Settings{host: {TLS: TLSSkip}}})
-			err := client.CheckPush(t.Context(), Repository{Registry: host, Path: "app"})
-			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
-				t.Errorf("error %v, want %q", err, want)
-			}
-		})
-	}
-}
-
-func TestTokenServerFaults(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		serve http.HandlerFunc
-		want  string
-	}{
-		"endless":  {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bytes.Repeat([]byte(" "), 3<<20)) }, "answered with more than"},
-		"not JSON": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`secret-token`)) }, "something other than JSON"},
-		"no token": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{}`)) }, "without a token"},
-		"no page":  {http.NotFound, "answered 404 Not Found"},
-		"injected": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"token":"a\r\nX: y"}`)) }, "without a token"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			tokens := httptest.NewServer(test.serve)
-			t.Cleanup(tokens.Close)
-			server := newTestRegistry(t)
-			server.intercept(func(w http.ResponseWriter, _ *http.Request) bool {
-				w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q", tokens.URL))
-				w.WriteHeader(http.StatusUnauthorized)
-				return true
-			})
-			_, err := newTestClient(t, Options{}).Resolve(t.Context(), server.repository("app").Tagged("1"))
-			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret-token") {
-				t.Errorf("error %v, want %q", err, test.want)
-			}
-			if errors.Is(err, ErrNotFound) {
-				t.Errorf("error %v passes for a missing image", err)
-			}
-		})
-	}
-}
-
-func TestParseChallenges(t *testing.T) {
-	t.Parallel()
-	for value, want := range map[string][]challenge{
-		`Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push"`: {{
-			scheme: "bearer", params: map[string]string{"realm": "https://auth.example.com/token", "service": "registry", "scope": "repository:a/b:pull,push"},
-		}},
-		`Basic realm="a \"b\""`: {{scheme: "basic", params: map[string]string{"realm": `a "b"`}}},
-		`Negotiate, Basic realm=x , Bearer Realm = "y"`: {
-			{scheme: "negotiate", params: map[string]string{}},
-			{scheme: "basic", params: map[string]string{"realm": "x"}},
-			{scheme: "bearer", params: map[string]string{"realm": "y"}},
-		},
-		`BEARER realm=https://auth.example.com/token,service=x`: {{scheme: "bearer", params: map[string]string{"realm": "https://auth.example.com/token", "service": "x"}}},
-		`Bearer realm="unfinished`:                              {{scheme: "bearer", params: map[string]string{}}},
-		`"`:                                                     nil,
-		``:                                                      nil,
-	} {
-		if diff := cmp.Diff(want, parseChallenges(value), cmp.AllowUnexported(challenge{})); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", value, diff)
-		}
-	}
-}
-
-func FuzzParseChallenges(f *testing.F) {
-	f.Add(`Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push"`)
-	f.Add(`Negotiate, Basic realm=x , Bearer Realm = "y\""`)
-	f.Fuzz(func(t *testing.T, value string) {
-		for _, c := range parseChallenges(value) {
-			if c.scheme == "" || c.scheme != strings.ToLower(c.scheme) {
-				t.Errorf("scheme %q of %q", c.scheme, value)
-			}
-		}
-	})
 }

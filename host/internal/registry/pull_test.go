@@ -306,3 +306,31 @@ func TestMirrors(t *testing.T) {
 		t.Errorf("the registry was asked for the range %q", requests[len(requests)-1].Range)
 	}
 }
+
+func TestMirrorThatIsDownIsLeftOut(t *testing.T) {
+	t.Parallel()
+	clock := newFakeClock()
+	origin, mirror := newTestRegistry(t), newTestRegistry(t)
+	content := noise(10, 1000)
+	descriptor := origin.add("app", content)
+	mirror.intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+		reset(w)
+		return true
+	})
+	client := newTestClient(t, Options{Registries: map[string]Settings{origin.host(): {Mirrors: []string{mirror.host()}}}, clock: clock})
+	for _, step := range []struct {
+		pause time.Duration
+		asked int
+	}{{0, 1}, {downFor / 2, 1}, {downFor, 2}} {
+		clock.advance(step.pause)
+		if _, err := readBlob(t, client, origin.repository("app"), descriptor); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(mirror.seen("")); got != step.asked {
+			t.Errorf("after %s more: the mirror was asked %d times, want %d", step.pause, got, step.asked)
+		}
+	}
+	if len(clock.pauses()) != 0 {
+		t.Errorf("waited %v for a mirror", clock.pauses())
+	}
+}

@@ -274,3 +274,55 @@ func TestPushIsNoEndlessLoop(t *testing.T) {
 		})
 	}
 }
+
+// TestPushOfAnUploadThatGetsLost loses an upload just before its end, once.
+func TestPushOfAnUploadThatGetsLost(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"small": 1000, "large": 5 << 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newTestRegistry(t)
+			var puts atomic.Int32
+			server.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPut && puts.Add(1) == 1 {
+					server.mu.Lock()
+					clear(server.uploads)
+					server.mu.Unlock()
+				}
+				return false
+			})
+			content := noise(17, size)
+			if _, err := newTestClient(t, Options{}).Push(t.Context(), server.repository("app"), completeBlob(content), nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(server.blob("app", describe(content)), content) {
+				t.Error("the registry has other bytes")
+			}
+		})
+	}
+}
+
+// TestPushStall has the registry take no more bytes, and say nothing.
+func TestPushStall(t *testing.T) {
+	t.Parallel()
+	const size = 24 << 20 // more than fits into the buffers of a connection
+	server := newTestRegistry(t)
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done) })
+	var patches atomic.Int32
+	server.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPatch || patches.Add(1) > 1 {
+			return false
+		}
+		<-done
+		return true
+	})
+	content := noise(18, size)
+	client := newTestClient(t, Options{Timeouts: Timeouts{Stall: 200 * time.Millisecond}})
+	if _, err := client.Push(t.Context(), server.repository("app"), completeBlob(content), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(server.blob("app", describe(content)), content) {
+		t.Error("the registry has other bytes")
+	}
+}

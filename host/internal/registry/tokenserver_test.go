@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -151,5 +153,66 @@ func basicGuard(password func() string) func(w http.ResponseWriter, r *http.Requ
 		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "you sent "+r.Header.Get("Authorization"))
 		return true
+	}
+}
+
+func TestRealmMustBeSafe(t *testing.T) {
+	t.Parallel()
+	for realm, want := range map[string]string{
+		"http://auth.example.com/token":        "would get the credential unencrypted",
+		"ftp://auth.example.com/token":         "names no usable token server",
+		"https://me:secret@auth.example.com/t": "names no usable token server",
+		"token":                                "names no usable token server",
+	} {
+		t.Run(realm, func(t *testing.T) {
+			t.Parallel()
+			server := newTestRegistry(t)
+			tls := httptest.NewTLSServer(server)
+			t.Cleanup(tls.Close)
+			server.intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q", realm))
+				w.WriteHeader(http.StatusUnauthorized)
+				return true
+			})
+			host := strings.TrimPrefix(tls.URL, "https://")
+			client := newTestClient(t, Options{Registries: map[string]Settings{host: {TLS: TLSSkip}}})
+			err := client.CheckPush(t.Context(), Repository{Registry: host, Path: "app"})
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("error %v, want %q", err, want)
+			}
+		})
+	}
+}
+
+func TestTokenServerFaults(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		serve http.HandlerFunc
+		want  string
+	}{
+		"endless":  {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bytes.Repeat([]byte(" "), 3<<20)) }, "answered with more than"},
+		"not JSON": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`secret-token`)) }, "something other than JSON"},
+		"no token": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{}`)) }, "without a token"},
+		"no page":  {http.NotFound, "answered 404 Not Found"},
+		"injected": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"token":"a\r\nX: y"}`)) }, "without a token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tokens := httptest.NewServer(test.serve)
+			t.Cleanup(tokens.Close)
+			server := newTestRegistry(t)
+			server.intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf("Bearer realm=%q", tokens.URL))
+				w.WriteHeader(http.StatusUnauthorized)
+				return true
+			})
+			_, err := newTestClient(t, Options{}).Resolve(t.Context(), server.repository("app").Tagged("1"))
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret-token") {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+			if errors.Is(err, ErrNotFound) {
+				t.Errorf("error %v passes for a missing image", err)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -59,6 +60,15 @@ func TestRemoveAll(t *testing.T) {
 	must(t, rootfs.RemoveAll(d+"/"))
 	if _, err := os.Stat(outside + "/canary"); err != nil {
 		t.Errorf("canary: %v", err)
+	}
+}
+
+// TestRemoveAllFewDescriptors runs TestRemoveAll where not every level of a tree can be held open.
+func TestRemoveAllFewDescriptors(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -n 200 && exec "$0" '-test.run=^TestRemoveAll$'`, os.Args[0])
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

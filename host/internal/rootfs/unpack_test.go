@@ -39,7 +39,14 @@ var stacks = map[string]struct {
 			"security.capability": capNetRaw, "trusted.overlay.opaque": "y", "user.overlay.whiteout": "y", "trusted.overlay.redirect": "/etc",
 		}}, content: "x"},
 	}}},
-	"times before 1970": {layers: [][]item{{{Entry: filetree.Entry{Path: "old", Type: filetree.FIFO, Mode: 0o600, ModTime: -1}}}}},
+	"overlayfs's marks in a layer's attributes": {layers: [][]item{
+		{dir("d", 0o755), file("d/x", "x")},
+		{{Entry: filetree.Entry{Path: "d", Type: filetree.Directory, Mode: 0o755, ModTime: stamp, Xattrs: map[string]string{
+			"trusted.overlay.opaque": "y", "user.overlay.opaque": "y",
+		}}}},
+	}},
+	"hardlinks across many directories": {layers: [][]item{manyLinks()}},
+	"times before 1970":                 {layers: [][]item{{{Entry: filetree.Entry{Path: "old", Type: filetree.FIFO, Mode: 0o600, ModTime: -1}}}}},
 	"directories keep what layers below say of them": {layers: [][]item{
 		{dir("", 0o700), dir("a", 0o750).owned(1, 2), dir("a/b", 0o1711)},
 		{file("a/b/x", "x"), file("new/sub/y", "y")},
@@ -93,6 +100,21 @@ var stacks = map[string]struct {
 	"directory entry in place of a link":     {[][]item{{dir("usr", 0o711), symlink("lib", "usr")}, {dir("lib", 0o700), file("lib/x", "x")}}, false},
 	"whiteout under what became a file":      {[][]item{{file("d/x", "x")}, {file("d", "d"), gone("d/x"), opaque("d")}}, false},
 	"whiteout of nothing below a new link":   {[][]item{{file("d/x", "x")}, {symlink("d", "e"), gone("d/x")}}, false},
+}
+
+// manyLinks is more directories than are kept open, each linked to others.
+func manyLinks() []item {
+	var items []item
+	name := func(i int) string { return fmt.Sprintf("d%02d", i%48) }
+	for i := range 48 {
+		items = append(items, dir(name(i), 0o755), file(name(i)+"/f", name(i)))
+	}
+	for i := range 48 {
+		for _, step := range []int{1, 16, 17, 31, 32, 33} {
+			items = append(items, hardlink(fmt.Sprintf("%s/h%02d", name(i), step), name(i+step)+"/f"))
+		}
+	}
+	return items
 }
 
 // TestUnpack compares what overlayfs shows of unpacked layers, and what layers are unpacked to together, with the tree.
@@ -243,6 +265,8 @@ func TestUnpackRefuses(t *testing.T) {
 		"a root that is a file":        {[]item{file("", "x")}, "root directory"},
 		"a name too long":              {[]item{file(strings.Repeat("x", 256), "x")}, "file name too long"},
 		"a path too long":              {[]item{file(strings.Repeat("x/", 3000)+"x", "x")}, "file name too long"},
+		"a path that leads out":        {[]item{file("../f", "x")}, "not a clean path"},
+		"a link that leads out":        {[]item{hardlink("h", "a/../../f")}, "not a clean path"},
 		"a type that is none":          {[]item{{Entry: filetree.Entry{Path: "x", Type: 99}}}, "unknown type"},
 	}
 	for name, tt := range tests {

@@ -63,6 +63,7 @@ func base() ([]filetree.Entry, *contents) {
 		dir(""), dir("d"), file("d/a", "a"), file("d/b", "b"), dir("d/sub"), file("d/sub/x", "x"), dir("d/sub/deep"), file("d/sub/deep/y", "y"),
 		file("f", "file"), file("empty", ""), link("l", "f", filetree.Symlink), entry("p", filetree.FIFO, 0o600),
 		file("h1", "hard"), link("h2", "h1", filetree.Hardlink), unread, foreign, capable, dir("other"), file("other/o", "o"),
+		file("twin1", "twin"), file("twin2", "twin"),
 	}, c
 }
 
@@ -198,6 +199,7 @@ func TestUpper(t *testing.T) {
 		"a hardlink with its other name deleted": {`ln f g; rm g`, nil},
 		"hardlinked symlinks":                    {`ln -s x n1; ln n1 n2`, []string{"symlink n1 -> x", "hardlink n2 -> n1"}},
 		"equal files made one":                   {`printf o >o2; touch -d @1600000000 o2; ln -f o2 other/o`, []string{new + "o2", "directory other", "hardlink other/o -> o2"}},
+		"two that were there made one":           {`ln -f twin1 twin2`, []string{"file twin1", "hardlink twin2 -> twin1"}},
 		"a hardlink cut off":                     {`cp -p h1 t; mv t h1`, nil},
 		"renamed":                                {`mv f g`, []string{del + "f", new + "g"}},
 		"a capability dropped":                   {`cp ping ping2; mv ping2 ping; touch -d @1600000000 ping`, []string{"file ping"}},

@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "there are $(cat /data/count) words:"
+cat /data/sorted.txt
