@@ -19,7 +19,7 @@ type assembly struct {
 // assemble makes the root file system of an order from inside a mount namespace of its own and makes it the root.
 func assemble(o order, ids identities) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return failure("make mounts private", "", err)
+		return &SetupError{Call: "make mounts private", Err: err, Hint: hintMount(err)}
 	}
 	a := &assembly{ids: ids, proc: o.Process.Proc}
 	var err error

@@ -68,7 +68,11 @@ func writeProc(pid int, name, text string) error {
 	}
 	_, err = unix.Write(fd, []byte(text))
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
-		return failure("map the user namespace's IDs", name, err)
+		setup := &SetupError{Call: "map the user namespace's IDs", Subject: name, Err: err}
+		if os.Geteuid() == 0 && errors.Is(err, unix.EPERM) {
+			setup.Hint = "root needs the capabilities SETUID, SETGID and SETFCAP for it, which a container has by default"
+		}
+		return setup
 	}
 	return nil
 }
@@ -118,13 +122,4 @@ func parseDelegated(text string, names []string) []idRange {
 		}
 	}
 	return ranges
-}
-
-// setting reads one of the kernel's, "" where it has none.
-func setting(path string) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
 }

@@ -214,6 +214,7 @@ func TestElsewhere(t *testing.T) {
 	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	ownMounts := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
 	start("root", []string{envIDs + "=4294967295", envEnter + "=1"}, nil)
+	start("root, masked proc", []string{envIDs + "=4294967295", envEnter + "=1", envSetUp + "=mask"}, ownMounts)
 	start("one ID", []string{envIDs + "=1"}, nobody)
 	many := envIDs + "=65537"
 	if _, err := exec.LookPath("newuidmap"); err != nil {

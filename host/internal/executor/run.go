@@ -140,9 +140,6 @@ func cloneFlags(p wireProcess) uintptr {
 	return flags
 }
 
-// hintPrivilege is for whoever may not make namespaces.
-const hintPrivilege = "needs root with CAP_SYS_ADMIN, or a user namespace"
-
 func explainStart(err error) error {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {

@@ -23,7 +23,7 @@ func openExecutable() (*os.File, error) {
 	// By its name: what the link itself leads to may be a mount of another mount namespace.
 	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if errors.Is(err, unix.EPERM) {
-		return nil, &SetupError{Call: "clone mount of own executable", Err: err, Hint: hintPrivilege}
+		return nil, &SetupError{Call: "clone mount of own executable", Err: err, Hint: hintMount(err)}
 	}
 	if err != nil {
 		return copyExecutable() // removed or replaced since it was started

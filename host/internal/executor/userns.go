@@ -146,17 +146,5 @@ func explainUserNamespace(err error) error {
 	if !errors.As(err, &errno) {
 		return failure("start the program in a user namespace", "", err)
 	}
-	setup := &SetupError{Call: "clone with a user namespace", Err: errno}
-	for _, limit := range []struct{ path, forbids, hint string }{
-		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "the machine forbids user namespaces: sysctl kernel.unprivileged_userns_clone=1"},
-		{"/proc/sys/user/max_user_namespaces", "0", "the machine forbids user namespaces: sysctl user.max_user_namespaces=15000"},
-	} {
-		if setting(limit.path) == limit.forbids {
-			setup.Hint = limit.hint
-		}
-	}
-	if setup.Hint == "" && errno == unix.EPERM {
-		setup.Hint = "a container's seccomp profile forbids user namespaces: --security-opt seccomp=unconfined"
-	}
-	return setup
+	return &SetupError{Call: "clone with a user namespace", Err: errno, Hint: hintUserNamespace(errno)}
 }

@@ -164,11 +164,13 @@ func (b *builder) mkdir(ctx context.Context, m effect.Mkdir) ([]filetree.Change,
 	if err != nil {
 		return nil, err
 	}
-	var owner filecopy.Owner
+	var owner *filecopy.Owner
 	if m.User != "" {
-		if owner.UID, owner.GID, err = rootfs.LookupOwner(ctx, tree, m.User); err != nil {
+		uid, gid, err := rootfs.LookupOwner(ctx, tree, m.User)
+		if err != nil {
 			return nil, err
 		}
+		owner = &filecopy.Owner{UID: uid, GID: gid}
 	}
 	return filecopy.Mkdir(tree, m.Path, owner, b.engine.Created.UnixNano())
 }
