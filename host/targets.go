@@ -18,6 +18,7 @@ type targets struct {
 	outputs     []output.Spec        // files and directories
 	annotations image.Annotations
 	format      image.Format
+	formatSet   image.Format // as some output asks; empty where none does
 	insecure    []string // registries that may speak plain HTTP or have an unknown certificate
 	// compression and level are those that outputs ask for; empty where none does.
 	compression image.Compression
@@ -59,8 +60,14 @@ func parseTargets(r Request) (*targets, error) {
 // add takes one output.
 func (t *targets) add(s output.Spec, tags []string) error {
 	t.annotations = append(t.annotations, s.Annotations...)
+	if s.Format != "" && t.formatSet != "" && t.formatSet != s.Format {
+		return fmt.Errorf("oci-mediatypes: another output wants the %s format, and an image has one", t.formatSet)
+	}
 	if s.Format != "" {
-		t.format = s.Format
+		t.format, t.formatSet = s.Format, s.Format
+	}
+	if s.CompressionLevel != nil {
+		t.level = s.CompressionLevel
 	}
 	if s.ForceCompression {
 		return &Error{errors.New("force-compression is not supported yet"), "layers of the base keep their compression"}
@@ -69,7 +76,7 @@ func (t *targets) add(s output.Spec, tags []string) error {
 		if t.compression != "" && t.compression != s.Compression {
 			return fmt.Errorf("compression=%s: another output wants %s, and an image has one compression", s.Compression, t.compression)
 		}
-		t.compression, t.level = s.Compression, s.CompressionLevel
+		t.compression = s.Compression
 	}
 	switch s.Type {
 	case output.TypeImage:
@@ -88,6 +95,12 @@ func (t *targets) add(s output.Spec, tags []string) error {
 		return t.pushTo(names, s.Push)
 	case output.TypeCacheOnly:
 	default:
+		for _, name := range s.Names {
+			if _, err := tagReference(name); err != nil {
+				return err
+			}
+		}
+		t.names = append(t.names, s.Names...)
 		t.outputs = append(t.outputs, s)
 	}
 	return nil

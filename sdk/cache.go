@@ -60,6 +60,7 @@ type Content struct {
 	// Open opens the bytes from the start. Each call opens them anew; the caller closes what it got.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 	// File is the path of a regular file that holds exactly the bytes, or empty. Its receiver may read it or link
-	// to it, and must not write to it.
+	// to it, and must not write to it. Whoever offers a file vouches for its digest and will not write to it again; a
+	// receiver may check the length alone.
 	File string
 }

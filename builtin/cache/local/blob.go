@@ -159,10 +159,3 @@ func readNames(root *os.Root, dir string) (_ []string, err error) {
 	defer func() { err = errors.Join(err, d.Close()) }()
 	return d.Readdirnames(-1)
 }
-
-func links(info os.FileInfo) uint64 {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Nlink)
-	}
-	return 1
-}

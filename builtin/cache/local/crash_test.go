@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +33,9 @@ func TestMain(m *testing.M) {
 const crashKeys = 16
 
 // crashContent is the i-th content that writers put. Long ones take several writes.
-func crashContent(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8), 'x'}, 10+i*7919%90_000) }
+func crashContent(i int) []byte {
+	return bytes.Repeat([]byte{byte(i), byte(i >> 8), 'x'}, 10+i*7919%90_000)
+}
 
 // writeForever puts blobs and records until the process is killed. Each value of a record repeats one byte.
 func writeForever(dir string) error {
@@ -276,7 +278,7 @@ func mountTmpfs(t *testing.T, options string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		if err == syscall.EPERM {
+		if errors.Is(err, unix.EPERM) {
 			t.Skip("mounting a small file system takes root")
 		}
 		t.Fatal(err)

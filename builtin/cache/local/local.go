@@ -16,7 +16,8 @@
 // A blob offered as a file is cloned where the file system can (FICLONE), else linked, else copied. Of a clone or a link
 // only the length is checked: the host computed the digest when it wrote the file. A link shares the file's inode, which
 // is safe because the host never writes to a finished blob again, and any change would be found when the host checks the
-// digest of what it gets. What is copied has its digest checked here.
+// digest of what it gets. The file offered then gets the time of last use as well. What is copied has its digest checked
+// here.
 package local
 
 import (

@@ -122,7 +122,16 @@ func (c *Cache) adopt(f *os.File, name, file string, size int64) (bool, error) {
 	if unix.IoctlFileClone(int(f.Fd()), int(src.Fd())) == nil {
 		return true, nil
 	}
+	if !owned(info) {
+		return false, nil // its times are not ours to set, nor its owner's restraint ours to know
+	}
 	return c.link(name, file, info)
+}
+
+// owned says whether a file belongs to the user this process runs as.
+func owned(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
 }
 
 // link replaces the temporary file by a link to the one offered.

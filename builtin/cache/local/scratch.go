@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -99,4 +100,11 @@ func removeIfLeft(root *os.Root, name string) {
 	if root.RemoveAll(name) == nil {
 		_ = root.Remove(name + lockSuffix)
 	}
+}
+
+func links(info os.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink)
+	}
+	return 1
 }
