@@ -49,17 +49,21 @@ func installDistribution(t *testing.T) string {
 	if _, err := os.Stat(binary); err == nil {
 		return binary
 	}
-	building := t.TempDir()
+	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	building, err := os.MkdirTemp(filepath.Dir(bin), "building-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(building) })
 	cmd := exec.CommandContext(t.Context(), "go", "install", distributionModule+"@"+distributionVersion)
 	cmd.Env = append(os.Environ(), "GOBIN="+building, "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("install %s: %v\n%s", distributionModule, err, out)
 	}
-	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
+	if err := os.Rename(building, bin); err != nil && !errors.Is(err, os.ErrExist) { // another run may have been first
 		t.Fatal(err)
-	}
-	if err := os.Rename(building, bin); err != nil && !errors.Is(err, os.ErrExist) {
-		return filepath.Join(building, "registry") // another test was first, or the cache is on another file system
 	}
 	return binary
 }
