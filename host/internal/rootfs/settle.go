@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -100,25 +101,46 @@ func modTimes(ns int64) [2]unix.Timespec {
 	return [2]unix.Timespec{t, t}
 }
 
-func writeContent(fd int, size int64, content io.Reader) error {
-	if size == 0 {
-		return nil
+// writeContent copies a large file's content. Long runs of zeros become holes: a sparse file of a layer is not to fill the
+// disk.
+func (s *site) writeContent(fd int, size int64, content io.Reader) error {
+	pooled, ok := s.buffers.Get().(*[]byte)
+	if !ok {
+		b := make([]byte, 256<<10)
+		pooled = &b
 	}
-	buf := make([]byte, min(size, 256<<10))
-	for size > 0 {
-		b := buf[:min(size, int64(len(buf)))]
+	defer s.buffers.Put(pooled)
+	var at, written int64
+	for at < size {
+		b := (*pooled)[:min(size-at, int64(len(*pooled)))]
 		if _, err := io.ReadFull(content, b); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return err
 		}
-		if err := writeAll(fd, b); err != nil {
-			return err
+		if !isZero(b) {
+			if written != at {
+				if _, err := unix.Seek(fd, at, io.SeekStart); err != nil {
+					return err
+				}
+			}
+			if err := writeAll(fd, b); err != nil {
+				return err
+			}
+			written = at + int64(len(b))
 		}
-		size -= int64(len(b))
+		at += int64(len(b))
+	}
+	if written != size {
+		return unix.Ftruncate(fd, size)
 	}
 	return nil
+}
+
+// isZero compares a slice with itself, shifted by one byte, which is as fast as memory.
+func isZero(b []byte) bool {
+	return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }
 
 func writeAll(fd int, b []byte) error {

@@ -23,6 +23,8 @@ type site struct {
 	opts Options
 	dirs dirCache
 
+	buffers sync.Pool // of *[]byte
+
 	mu     sync.Mutex
 	losses []Loss
 }
@@ -114,7 +116,7 @@ func (s *site) makeFile(e *filetree.Entry, content io.Reader) (err error) {
 		return fmt.Errorf("create file %q: %w", e.Path, err)
 	}
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	if err := writeContent(fd, e.Size, content); err != nil {
+	if err := s.writeContent(fd, e.Size, content); err != nil {
 		return fmt.Errorf("write file %q: %w", e.Path, err)
 	}
 	return s.settle(fd, e)
@@ -194,7 +196,10 @@ func (s *site) makeWhiteout(p string) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Mknodat(fd, name, unix.S_IFCHR, 0); err != nil {
+	switch err := unix.Mknodat(fd, name, unix.S_IFCHR, 0); {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("create whiteout %q: %w (layers cannot be stacked on a file system that is an overlay itself: keep Trowel's state on a volume)", p, err)
+	case err != nil:
 		return fmt.Errorf("create whiteout %q: %w", p, err)
 	}
 	return nil

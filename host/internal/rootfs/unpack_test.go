@@ -1,8 +1,10 @@
 package rootfs_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -45,6 +47,10 @@ var stacks = map[string]struct {
 			"trusted.overlay.opaque": "y", "user.overlay.opaque": "y",
 		}}}},
 	}},
+	"holes": {layers: [][]item{{
+		file("begin", strings.Repeat("\x00", 300_000)+"x"), file("middle", "x"+strings.Repeat("\x00", 900_000)+strings.Repeat("y", 300_000)),
+		file("end", "x"+strings.Repeat("\x00", 600_000)), file("all", strings.Repeat("\x00", 600_000)),
+	}}},
 	"hardlinks across many directories": {layers: [][]item{manyLinks()}},
 	"times before 1970":                 {layers: [][]item{{{Entry: filetree.Entry{Path: "old", Type: filetree.FIFO, Mode: 0o600, ModTime: -1}}}}},
 	"directories keep what layers below say of them": {layers: [][]item{
@@ -245,6 +251,79 @@ func randomLayer(r *rand.Rand) []item {
 		}
 	}
 	return items
+}
+
+// TestLosses: what cannot be on disk is reported, and is still missing there.
+func TestLosses(t *testing.T) {
+	t.Parallel()
+	mknod := func(p string, major, minor uint32) item {
+		return item{Entry: filetree.Entry{Path: p, Type: filetree.CharDevice, Mode: 0o666, Major: major, Minor: minor}}
+	}
+	items := layer([]item{mknod("null", 1, 3), mknod("zero", 0, 0), hardlink("zero2", "zero"), file("f", "f")})
+	all, err := trees([][]item{items})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"zero", "zero2"}
+	if rootfstest.InNamespace() {
+		want = []string{"null", "zero", "zero2"}
+	}
+	var got []string
+	d := t.TempDir()
+	losses, err := rootfs.UnpackMerged(t.Context(), d, []rootfs.Layer{{Entries: entries(items), Read: func(_ context.Context, visit func(filetree.Entry, io.Reader) error) error {
+		return visit(items[3].Entry, strings.NewReader("f"))
+	}}}, rootfstest.Options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range losses {
+		got = append(got, l.Path)
+		if _, err := os.Lstat(d + "/" + l.Path); !errors.Is(err, os.ErrNotExist) || l.Err == nil {
+			t.Errorf("%s %q: lost for %v, on disk %v", l.What, l.Path, l.Err, err)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("losses (-want +got):\n%s", diff)
+	}
+	if err := unpackOne(t.TempDir(), rootfstest.Options(t), items, all[0], all[1]); !errors.Is(err, rootfs.ErrEntangled) {
+		t.Errorf("a hardlink to what cannot be made: got error %v", err)
+	}
+}
+
+// TestUnpackMergedRefuses holds indexes that are not their layer's.
+func TestUnpackMergedRefuses(t *testing.T) {
+	t.Parallel()
+	read := func(items ...item) func(context.Context, func(filetree.Entry, io.Reader) error) error {
+		return func(_ context.Context, visit func(filetree.Entry, io.Reader) error) error {
+			for _, x := range items {
+				if err := visit(x.Entry, strings.NewReader(x.content)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	two := layer([]item{file("a", "aaaa"), file("b", "bbbb")})
+	same := layer([]item{file("a", "aaaa"), file("b", "bbbb")})
+	same[1].Offset = same[0].Offset
+	longer := layer([]item{file("a", "aaaaa"), file("b", "bbbb")})
+	for name, tt := range map[string]struct {
+		layer rootfs.Layer
+		want  string
+	}{
+		"content missing":     {rootfs.Layer{Entries: entries(two), Read: read(two[0])}, `content of "b" is not where`},
+		"two at one place":    {rootfs.Layer{Entries: entries(same), Read: read(two...)}, "content is where that of"},
+		"another size":        {rootfs.Layer{Entries: entries(two), Read: read(longer...)}, "has 5 bytes, its index says 4"},
+		"a layer of nonsense": {rootfs.Layer{Entries: entries([]item{hardlink("a", "b")}), Read: read()}, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := rootfs.UnpackMerged(t.Context(), t.TempDir(), []rootfs.Layer{tt.layer}, rootfstest.Options(t))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
 }
 
 func TestUnpackRefuses(t *testing.T) {

@@ -1,6 +1,7 @@
 package rootfstest
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +70,7 @@ func line(p string, mode, uid, gid uint32, mtime int64, content string) string {
 
 func shorten(s string) string {
 	if len(s) > 40 {
-		return fmt.Sprintf("%s… %d bytes", s[:20], len(s))
+		return fmt.Sprintf("%.20q… %d bytes, SHA-256 %x", s, len(s), sha256.Sum256([]byte(s)))
 	}
 	return s
 }

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	"github.com/trowel-build/trowel/bench/lab"
+)
+
+// builder builds a context and pushes the image. Prune empties its cache.
+type builder interface {
+	build(ctx context.Context, dir, reference string, log io.Writer) (usage, error)
+	prune(ctx context.Context) error
+}
+
+// The builders, in the order they take turns in. Ratios are those of the first to each of the others.
+var builderNames = []string{"trowel", "buildkit", "buildah"}
+
+// namedBuilder is a builder with its name in the report.
+type namedBuilder struct {
+	name string
+	builder
+}
+
+func openBuilders(ctx context.Context, l *lab.Lab, registry *lab.Registry, o options) ([]namedBuilder, error) {
+	var builders []namedBuilder
+	for _, name := range o.builders {
+		var b builder
+		var err error
+		switch name {
+		case "trowel":
+			b, err = openTrowel(ctx, l, o.trowel)
+		case "buildkit":
+			var daemon *lab.BuildKit
+			daemon, err = l.StartBuildKit(ctx, registry)
+			b = buildkit{daemon}
+		case "buildah":
+			var storage *lab.Buildah
+			storage, err = l.NewBuildah(ctx)
+			b = buildah{storage}
+		}
+		if err != nil {
+			return nil, err
+		}
+		builders = append(builders, namedBuilder{name, b})
+	}
+	return builders, nil
+}
+
+// buildkit is BuildKit: the daemon stays, its cache is pruned.
+type buildkit struct{ daemon *lab.BuildKit }
+
+func (b buildkit) build(ctx context.Context, dir, reference string, log io.Writer) (usage, error) {
+	return usage{}, b.daemon.Build(ctx, dir, reference, log)
+}
+
+func (b buildkit) prune(ctx context.Context) error { return b.daemon.Prune(ctx) }
+
+// buildah is buildah with a fresh storage.
+type buildah struct{ storage *lab.Buildah }
+
+func (b buildah) build(ctx context.Context, dir, reference string, log io.Writer) (usage, error) {
+	return usage{}, b.storage.Build(ctx, dir, reference, log)
+}
+
+func (b buildah) prune(ctx context.Context) error { return b.storage.Prune(ctx) }
+
+// trowel is trowel with a fresh cache directory.
+type trowel struct {
+	binary string
+	lab    *lab.Lab
+	cache  string
+}
+
+func openTrowel(ctx context.Context, l *lab.Lab, binary string) (*trowel, error) {
+	if binary == "" {
+		var err error
+		if binary, err = l.Trowel(ctx); err != nil {
+			return nil, err
+		}
+	}
+	binary, err := exec.LookPath(binary)
+	if err != nil {
+		return nil, fmt.Errorf("find trowel: %w", err)
+	}
+	t := &trowel{binary: binary, lab: l}
+	return t, t.prune(ctx)
+}
+
+func (t *trowel) build(ctx context.Context, dir, reference string, log io.Writer) (usage, error) {
+	return measure(ctx, log, t.binary, "build", "-t", reference, "--push", "--progress=plain", "--cache-dir", t.cache, dir)
+}
+
+func (t *trowel) prune(context.Context) (err error) {
+	if t.cache, err = t.lab.Dir("trowel-cache"); err != nil {
+		return err
+	}
+	return os.Remove(t.cache) // it makes its own
+}

@@ -1,0 +1,211 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/trowel-build/trowel/bench/imagediff"
+	"github.com/trowel-build/trowel/bench/lab"
+)
+
+// builder builds the context of a case and pushes the image.
+type builder interface {
+	build(ctx context.Context, c testCase, reference string, log io.Writer) error
+}
+
+// suite is what the tests share.
+type suite struct {
+	lab      *lab.Lab
+	registry *lab.Registry
+	debian   string // the base image
+	oracle   builder
+	subject  builder
+	reader   *imagediff.Reader
+}
+
+// openSuite sets everything up and takes it down when t ends.
+func openSuite(t *testing.T, subject string) *suite {
+	t.Helper()
+	dir := os.Getenv("TROWEL_LAB")
+	if dir == "" {
+		var err error
+		if dir, err = lab.DefaultDir(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := lab.Open(dir, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &suite{lab: l, reader: imagediff.NewReader()}
+	ctx := t.Context()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(l.Install(ctx, "skopeo", "umoci", "setcap"))
+	s.registry, err = l.StartRegistry(ctx)
+	must(err)
+	must(l.PushBase(ctx, s.registry))
+	s.debian = s.registry.Address + "/library/debian:12"
+	must(pushBare(ctx, s.debian, bareReference(s.debian)))
+	daemon, err := l.StartBuildKit(ctx, s.registry)
+	must(err)
+	turn := &sync.Mutex{}
+	s.oracle = buildkit{turn: turn, daemon: daemon}
+	switch subject {
+	case "trowel":
+		binary := os.Getenv("TROWEL")
+		if binary == "" {
+			binary, err = l.Trowel(ctx)
+			must(err)
+		}
+		cache, err := l.Dir("e2e-cache")
+		must(err)
+		s.subject = trowel{binary: binary, cache: cache}
+	case "buildkit":
+		s.subject = buildkit{turn: turn, daemon: daemon, arguments: []string{"--no-cache"}}
+	case "buildah":
+		storage, err := l.NewBuildah(ctx)
+		must(err)
+		s.subject = buildah{storage}
+	default:
+		t.Fatalf("-subject %q: use trowel, buildkit or buildah", subject)
+	}
+	return s
+}
+
+// reference returns where an image of a test is pushed.
+func (s *suite) reference(repository, tag string) string {
+	return s.registry.Address + "/e2e/" + repository + ":" + tag
+}
+
+// pushBare pushes the base without environment and with annotations, as some images are.
+func pushBare(ctx context.Context, debian, bare string) error {
+	from, err := name.NewTag(debian)
+	if err != nil {
+		return err
+	}
+	to, err := name.NewTag(bare)
+	if err != nil {
+		return err
+	}
+	image, err := remote.Image(from, remote.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("pull %q: %w", debian, err)
+	}
+	image, err = mutate.Config(image, v1.Config{Cmd: []string{"sh"}})
+	if err != nil {
+		return err
+	}
+	annotated, ok := mutate.Annotations(image, map[string]string{"org.example.base": "bare"}).(v1.Image)
+	if !ok {
+		panic("mutate.Annotations of an image gives something else")
+	}
+	if err := remote.Write(to, annotated, remote.WithContext(ctx)); err != nil {
+		return fmt.Errorf("push %q: %w", bare, err)
+	}
+	return nil
+}
+
+// buildkit is the oracle. It builds one case at a time, so that it has no context left from another.
+type buildkit struct {
+	turn      *sync.Mutex
+	daemon    *lab.BuildKit
+	arguments []string
+}
+
+func (b buildkit) build(ctx context.Context, c testCase, reference string, log io.Writer) error {
+	arguments := append([]string{}, b.arguments...)
+	for _, argument := range c.buildArgs {
+		arguments = append(arguments, "--opt=build-arg:"+argument)
+	}
+	if c.target != "" {
+		arguments = append(arguments, "--opt=target="+c.target)
+	}
+	b.turn.Lock()
+	defer b.turn.Unlock()
+	if err := b.daemon.PruneContexts(ctx); err != nil {
+		return err
+	}
+	return b.daemon.Build(ctx, c.dir, reference, log, arguments...)
+}
+
+// buildah is a second opinion.
+type buildah struct{ storage *lab.Buildah }
+
+func (b buildah) build(ctx context.Context, c testCase, reference string, log io.Writer) error {
+	var arguments []string
+	for _, argument := range c.buildArgs {
+		arguments = append(arguments, "--build-arg="+argument)
+	}
+	if c.target != "" {
+		arguments = append(arguments, "--target="+c.target)
+	}
+	return b.storage.Build(ctx, c.dir, reference, log, arguments...)
+}
+
+// trowel is what is tested.
+type trowel struct{ binary, cache string }
+
+func (b trowel) build(ctx context.Context, c testCase, reference string, log io.Writer) error {
+	arguments := []string{"build", "-t", reference, "--push", "--progress=plain", "--cache-dir", b.cache}
+	for _, argument := range c.buildArgs {
+		arguments = append(arguments, "--build-arg="+argument)
+	}
+	if c.target != "" {
+		arguments = append(arguments, "--target="+c.target)
+	}
+	cmd := exec.CommandContext(ctx, b.binary, append(arguments, c.dir)...)
+	var digest bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &digest, log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("run %q: %w", strings.Join(cmd.Args, " "), err)
+	}
+	if !strings.HasPrefix(digest.String(), "sha256:") || strings.Count(digest.String(), "\n") != 1 {
+		return fmt.Errorf("run %q: standard output is %q, not a digest alone", strings.Join(cmd.Args, " "), digest.String())
+	}
+	return nil
+}
+
+var subjectFlag = flag.String("subject", "trowel", "the builder to compare with BuildKit: trowel, buildkit or buildah")
+
+func TestEndToEnd(t *testing.T) {
+	s := openSuite(t, *subjectFlag)
+	files, err := filepath.Glob("cases/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	t.Run("case", func(t *testing.T) {
+		for _, file := range files {
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+				t.Parallel()
+				s.compareCase(t, loadCase(t, file, s.debian))
+			})
+		}
+	})
+	t.Run("apt", s.testApt)
+}
