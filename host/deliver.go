@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/trowel-build/trowel/host/internal/base"
 	"github.com/trowel-build/trowel/host/internal/image"
@@ -136,9 +136,8 @@ func (m memoryBlob) Open(_ context.Context, offset int64) (io.ReadCloser, error)
 }
 
 // Descriptor is known.
-func (m memoryBlob) Descriptor(context.Context) (v1.Descriptor, error) {
-	d := m.Document.Descriptor
-	return v1.Descriptor{Digest: v1.Hash{Algorithm: d.Digest.Algorithm().String(), Hex: d.Digest.Encoded()}, Size: d.Size}, nil
+func (m memoryBlob) Descriptor(context.Context) (ocispec.Descriptor, error) {
+	return m.Document.Descriptor, nil
 }
 
 // Written says that it is complete.

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/containerd/platforms"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/trowel-build/trowel/host/config"
 	"github.com/trowel-build/trowel/host/internal/base"
@@ -22,7 +20,8 @@ import (
 
 // InspectRequest says which image to look at.
 type InspectRequest struct {
-	// Reference is an image in a registry, or "oci-layout://DIR[:TAG]".
+	// Reference is an image in a registry, or "oci-layout://DIR[:TAG]", "oci-archive://FILE[:TAG]" or
+	// "docker-archive://FILE[:NAME]".
 	Reference string
 	// Platform of the image, where there are several; empty means this machine's.
 	Platform string
@@ -66,7 +65,7 @@ type FileInfo struct {
 }
 
 // Inspect looks at an image.
-func Inspect(ctx context.Context, r InspectRequest) (Inspection, error) {
+func Inspect(ctx context.Context, r InspectRequest) (_ Inspection, err error) {
 	platform, err := targetPlatform(r.Platform)
 	if err != nil {
 		return Inspection{}, err
@@ -76,7 +75,12 @@ func Inspect(ctx context.Context, r InspectRequest) (Inspection, error) {
 		return Inspection{}, err
 	}
 	defer client.Close()
-	img, err := openAny(ctx, client, r.Reference, platform)
+	source, err := base.OpenSource(ctx, client, r.Reference)
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	img, err := source.Image(ctx, platform)
 	if err != nil {
 		return Inspection{}, err
 	}
@@ -93,14 +97,6 @@ func Inspect(ctx context.Context, r InspectRequest) (Inspection, error) {
 		i.Files, err = listFiles(ctx, img)
 	}
 	return i, err
-}
-
-// openAny opens an image wherever it is.
-func openAny(ctx context.Context, client *registry.Client, reference string, platform ocispec.Platform) (*base.Image, error) {
-	if dir, ok := strings.CutPrefix(reference, "oci-layout://"); ok {
-		return base.OpenLayout(ctx, dir, platform)
-	}
-	return base.OpenRemote(ctx, client, strings.TrimPrefix(reference, "docker-image://"), platform)
 }
 
 // listFiles reads all layers of an image and lists what they show together.

@@ -8,8 +8,8 @@ import (
 	"os"
 	"sync"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/trowel-build/trowel/host/internal/registry"
 )
@@ -55,12 +55,9 @@ func (b *Blob) Open(ctx context.Context, offset int64) (io.ReadCloser, error) {
 }
 
 // Descriptor returns digest and size, and waits until they are known. It has no media type.
-func (b *Blob) Descriptor(ctx context.Context) (v1.Descriptor, error) {
+func (b *Blob) Descriptor(ctx context.Context) (ocispec.Descriptor, error) {
 	d, size, err := b.Wait(ctx)
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	return v1.Descriptor{Digest: v1.Hash{Algorithm: d.Algorithm().String(), Hex: d.Encoded()}, Size: size}, nil
+	return ocispec.Descriptor{Digest: d, Size: size}, err
 }
 
 // Wait waits until the blob is complete and returns its digest and size.

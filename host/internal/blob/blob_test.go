@@ -88,7 +88,7 @@ func TestCommit(t *testing.T) {
 	}
 	want := digest.FromString("hello world")
 	d, err := b.Descriptor(t.Context())
-	if err != nil || d.Digest.String() != want.String() || d.Size != 11 {
+	if err != nil || d.Digest != want || d.Size != 11 {
 		t.Errorf("descriptor %+v, %v", d, err)
 	}
 	if size, state := b.Written(); size != 11 || state != registry.Complete {

@@ -38,12 +38,23 @@ func (t *Tree) Apply(entries []Entry, source Source) (*Tree, error) {
 			}
 		}
 	}
+	var early []*Entry // hardlinks to files that the layer names later
 	for i := range entries {
 		x := &entries[i]
 		if x.Type == Whiteout || x.Type == Opaque {
 			continue
 		}
-		if err := e.Put(*x, source, Ref{Path: x.Path, Offset: x.Offset}); err != nil {
+		err := e.Put(*x, source, Ref{Path: x.Path, Offset: x.Offset})
+		switch {
+		case err == nil:
+		case x.Type == Hardlink && errors.Is(err, ErrNotExist):
+			early = append(early, x)
+		default:
+			return nil, err
+		}
+	}
+	for _, x := range early {
+		if err := e.Put(*x, source, Ref{}); err != nil {
 			return nil, err
 		}
 	}
@@ -75,9 +86,12 @@ func (e *Editor) Put(x Entry, source Source, from Ref) error {
 	if x.Type == Opaque {
 		return e.clear(x.Path)
 	}
-	parent, err := e.parent(x.Path)
+	parent, at, err := e.parent(x.Path)
 	if err != nil {
 		return err
+	}
+	if at != Parent(x.Path) { // a parent is a symlink, and this is where it leads
+		x.Path = Join(at, Base(x.Path))
 	}
 	in, err := e.newInode(x, source, from)
 	if err != nil {
@@ -206,10 +220,10 @@ func (e *Editor) mutable(p string) (*Node, error) {
 	return n, nil
 }
 
-// parent finds the directory that shall hold p, changeable, making what is missing.
-func (e *Editor) parent(p string) (*Node, error) {
-	n := &e.root
-	for _, name := range elements(Parent(p)) {
+// parent finds the directory that shall hold p, changeable, and its path without symlinks, making what is missing.
+func (e *Editor) parent(p string) (*Node, string, error) {
+	n, path := &e.root, Parent(p)
+	for _, name := range elements(path) {
 		d := e.own(n)
 		at, ok := d.find(name)
 		if !ok || !d.children[at].IsDir() {
@@ -217,27 +231,28 @@ func (e *Editor) parent(p string) (*Node, error) {
 		}
 		n = &d.children[at]
 	}
-	return n, nil
+	return n, path, nil
 }
 
 // makeParent is parent where something is missing or a symlink: it makes what is missing one directory at a time, where
 // the symlinks lead to.
-func (e *Editor) makeParent(p string) (*Node, error) {
+func (e *Editor) makeParent(p string) (*Node, string, error) {
 	for {
 		r := resolver{pending: elements(Parent(p)), chain: []*Node{&e.root}}
 		err := r.run(FollowLast)
 		at := strings.Join(r.names, "/")
 		switch {
 		case err == nil && r.node().IsDir():
-			return e.mutable(at)
+			n, err := e.mutable(at)
+			return n, at, err
 		case err == nil:
-			return nil, fmt.Errorf("%q: %w", p, ErrNotDirectory)
+			return nil, "", fmt.Errorf("%q: %w", p, ErrNotDirectory)
 		case !errors.Is(err, ErrNotExist):
-			return nil, fmt.Errorf("%q: %w", p, err)
+			return nil, "", fmt.Errorf("%q: %w", p, err)
 		}
 		n, err := e.mutable(at)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		d, name := e.own(n), r.pending[0]
 		i, _ := d.find(name)

@@ -98,6 +98,7 @@ func TestApply(t *testing.T) {
 		"whiteout through a symlink":           {[]string{"d usr\nf usr/x 1\nl lib usr", "- lib/x"}, "l lib usr\nd usr 700\n"},
 		"hardlink":                             {[]string{"f a 1\nh b a\nh c a"}, "f a 1\nh b a\nh c a\n"},
 		"hardlink to a lower layer":            {[]string{"f a 1", "h b a"}, "f a 1\nh b a\n"},
+		"hardlink before its file":             {[]string{"h a b\nf b 1"}, "f a 1\nh b a\n"},
 		"hardlink to a symlink":                {[]string{"l a x\nh b a"}, "l a x\nh b a\n"},
 		"a replaced name leaves the file":      {[]string{"f a 1\nh b a", "f a 2"}, "f a 2\nf b 1\n"},
 	}
@@ -206,6 +207,21 @@ func TestHardlinkKeepsItsContent(t *testing.T) {
 		if _, ref := n.Source(p); ref.Path != "a" || ref.Offset != 512 {
 			t.Errorf("the content of %q is read from %+v", p, ref)
 		}
+	}
+}
+
+func TestSourceThroughSymlink(t *testing.T) {
+	t.Parallel()
+	tree, err := Empty().Apply(layer(t, "d usr/lib\nl lib usr/lib\nf lib/x 1"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, ok := tree.Lookup("usr/lib/x")
+	if !ok {
+		t.Fatal("the file is not where the symlink leads")
+	}
+	if _, ref := n.Source("usr/lib/x"); ref.Path != "lib/x" {
+		t.Errorf("its source knows it as %q, not as the layer does", ref.Path)
 	}
 }
 

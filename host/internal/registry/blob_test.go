@@ -7,7 +7,7 @@ import (
 	"io"
 	"sync"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // memoryBlob is a blob that grows as a test says.
@@ -48,21 +48,21 @@ func (b *memoryBlob) Written() (int64, State) {
 	return int64(len(b.content)), b.state
 }
 
-func (b *memoryBlob) Descriptor(ctx context.Context) (v1.Descriptor, error) {
+func (b *memoryBlob) Descriptor(ctx context.Context) (ocispec.Descriptor, error) {
 	for {
 		b.mu.Lock()
 		content, state, failure, changed := b.content, b.state, b.failure, b.changed
 		b.mu.Unlock()
 		switch {
 		case failure != nil:
-			return v1.Descriptor{}, failure
+			return ocispec.Descriptor{}, failure
 		case state == Complete:
 			return describe(content), nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return v1.Descriptor{}, ctx.Err()
+			return ocispec.Descriptor{}, ctx.Err()
 		}
 	}
 }

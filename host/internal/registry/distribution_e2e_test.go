@@ -26,7 +26,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/types"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/trowel-build/trowel/sdk"
 )
 
@@ -137,8 +138,8 @@ func pushAndPull(t *testing.T, client *Client, to Repository) {
 		t.Fatal(err)
 	}
 	raw := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`,
-		types.OCIManifestSchema1, types.OCIConfigJSON, digestOf(config), len(config))
-	if err := client.PutManifest(t.Context(), to.Tagged("1"), string(types.OCIManifestSchema1), raw); err != nil {
+		ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, digestOf(config), len(config))
+	if err := client.PutManifest(t.Context(), to.Tagged("1"), ocispec.MediaTypeImageManifest, raw); err != nil {
 		t.Fatal(err)
 	}
 	resolved, err := client.Resolve(t.Context(), to.Tagged("1"))

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // TestInProcessRegistry moves an image into and out of the registry of go-containerregistry, which takes no second
@@ -75,7 +77,7 @@ func TestInProcessRegistry(t *testing.T) {
 		t.Errorf("Resolve differs from Manifest (-manifest +resolve):\n%s", diff)
 	}
 	for _, layer := range manifest.Layers {
-		if _, err := readBlob(t, client, to, layer); err != nil {
+		if _, err := readBlob(t, client, to, ocispec.Descriptor{Digest: digest.Digest(layer.Digest.String()), Size: layer.Size}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -11,30 +11,37 @@ import (
 	"net/http"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // maxManifest caps a manifest or index; registries do not take larger ones.
 const maxManifest = 4 << 20
 
+// Docker's media types of manifests. Those of OCI are in [ocispec].
+const (
+	mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	mediaTypeDockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
+	mediaTypeSchema1        = "application/vnd.docker.distribution.manifest.v1+json"
+	mediaTypeSchema1Signed  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+)
+
 // manifestTypes are the media types of manifests and indexes that are understood.
-var manifestTypes = []types.MediaType{
-	types.OCIImageIndex, types.OCIManifestSchema1, types.DockerManifestList, types.DockerManifestSchema2,
+var manifestTypes = []string{
+	ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, mediaTypeDockerIndex, mediaTypeDockerManifest,
 }
 
 // Resolve returns the descriptor of what a reference names, as the registry tells it, without pulling it. Only what
 // [Client.Manifest] returns is verified.
-func (c *Client) Resolve(ctx context.Context, ref Reference) (v1.Descriptor, error) {
-	return pull(ctx, c, ref.Repository, func(src source) (v1.Descriptor, error) {
+func (c *Client) Resolve(ctx context.Context, ref Reference) (ocispec.Descriptor, error) {
+	return pull(ctx, c, ref.Repository, func(src source) (ocispec.Descriptor, error) {
 		return src.resolve(ctx, ref)
 	})
 }
 
 // Manifest pulls a manifest or an index, at most 4 MiB, verified against its digest. An image in the format that
 // preceded both ("schema 1") is refused.
-func (c *Client) Manifest(ctx context.Context, ref Reference) (v1.Descriptor, []byte, error) {
+func (c *Client) Manifest(ctx context.Context, ref Reference) (ocispec.Descriptor, []byte, error) {
 	m, err := pull(ctx, c, ref.Repository, func(src source) (manifest, error) {
 		return src.manifest(ctx, ref)
 	})
@@ -42,7 +49,7 @@ func (c *Client) Manifest(ctx context.Context, ref Reference) (v1.Descriptor, []
 }
 
 type manifest struct {
-	descriptor v1.Descriptor
+	descriptor ocispec.Descriptor
 	raw        []byte
 }
 
@@ -65,13 +72,13 @@ func (s source) manifestRequest(method string, ref Reference) (task, *request) {
 
 // resolve asks with HEAD, which does not count as a pull where pulls are limited. A registry that refuses it, or leaves
 // something out of the answer, is asked with GET.
-func (s source) resolve(ctx context.Context, ref Reference) (v1.Descriptor, error) {
+func (s source) resolve(ctx context.Context, ref Reference) (ocispec.Descriptor, error) {
 	t, r := s.manifestRequest(http.MethodHead, ref)
 	t.op = "resolve"
 	resp, err := s.call(ctx, t, r, http.StatusOK)
 	if err != nil {
 		if e, ok := errors.AsType[*Error](err); !ok || e.Status == 0 || passingStatus(e.Status) {
-			return v1.Descriptor{}, err
+			return ocispec.Descriptor{}, err
 		}
 	} else {
 		drain(resp.Body)
@@ -84,26 +91,26 @@ func (s source) resolve(ctx context.Context, ref Reference) (v1.Descriptor, erro
 	return m.descriptor, err
 }
 
-func describeHead(resp *http.Response) (v1.Descriptor, bool) {
-	hash, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
+func describeHead(resp *http.Response) (ocispec.Descriptor, bool) {
+	hash, err := digest.Parse(resp.Header.Get("Docker-Content-Digest"))
 	if err != nil || resp.ContentLength <= 0 || resp.ContentLength > maxManifest {
-		return v1.Descriptor{}, false
+		return ocispec.Descriptor{}, false
 	}
 	mediaType := contentType(resp)
 	for _, known := range manifestTypes {
 		if mediaType == known {
-			return v1.Descriptor{MediaType: mediaType, Size: resp.ContentLength, Digest: hash}, true
+			return ocispec.Descriptor{MediaType: mediaType, Size: resp.ContentLength, Digest: hash}, true
 		}
 	}
-	return v1.Descriptor{}, false
+	return ocispec.Descriptor{}, false
 }
 
-func contentType(resp *http.Response) types.MediaType {
+func contentType(resp *http.Response) string {
 	mediaType, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
 		return ""
 	}
-	return types.MediaType(mediaType)
+	return mediaType
 }
 
 func (s source) manifest(ctx context.Context, ref Reference) (manifest, error) {
@@ -136,8 +143,8 @@ func (s source) manifest(ctx context.Context, ref Reference) (manifest, error) {
 }
 
 // checkManifest verifies a manifest against its digest, and that it is of one kind only.
-func checkManifest(ref Reference, resp *http.Response, raw []byte) (v1.Descriptor, error) {
-	var none v1.Descriptor
+func checkManifest(ref Reference, resp *http.Response, raw []byte) (ocispec.Descriptor, error) {
+	var none ocispec.Descriptor
 	if len(raw) > maxManifest {
 		return none, fmt.Errorf("the manifest is larger than %d MiB", maxManifest>>20)
 	}
@@ -160,11 +167,11 @@ func checkManifest(ref Reference, resp *http.Response, raw []byte) (v1.Descripto
 	if err != nil {
 		return none, err
 	}
-	hash, err := v1.NewHash(got)
+	hash, err := digest.Parse(got)
 	if err != nil {
 		return none, err
 	}
-	return v1.Descriptor{MediaType: mediaType, Size: int64(len(raw)), Digest: hash}, nil
+	return ocispec.Descriptor{MediaType: mediaType, Size: int64(len(raw)), Digest: hash}, nil
 }
 
 var (
@@ -181,10 +188,10 @@ func hintOf(err error) string {
 
 // manifestType returns the media type on which header and content agree. A manifest that is both a manifest and an
 // index is refused, for others could read the other one in it (CVE-2021-41190).
-func manifestType(header types.MediaType, raw []byte) (types.MediaType, error) {
+func manifestType(header string, raw []byte) (string, error) {
 	var doc struct {
 		SchemaVersion int             `json:"schemaVersion"`
-		MediaType     types.MediaType `json:"mediaType"`
+		MediaType     string          `json:"mediaType"`
 		Config        json.RawMessage `json:"config"`
 		Layers        json.RawMessage `json:"layers"`
 		Manifests     json.RawMessage `json:"manifests"`
@@ -192,7 +199,7 @@ func manifestType(header types.MediaType, raw []byte) (types.MediaType, error) {
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return "", fmt.Errorf("the manifest is not valid JSON: %w", err)
 	}
-	if doc.SchemaVersion == 1 || header == types.DockerManifestSchema1 || header == types.DockerManifestSchema1Signed {
+	if doc.SchemaVersion == 1 || header == mediaTypeSchema1 || header == mediaTypeSchema1Signed {
 		return "", errSchema1
 	}
 	isIndex, isImage := doc.Manifests != nil, doc.Config != nil || doc.Layers != nil
@@ -201,21 +208,29 @@ func manifestType(header types.MediaType, raw []byte) (types.MediaType, error) {
 	}
 	found := doc.MediaType
 	if found == "" { // optional in OCI's formats
-		found = types.OCIManifestSchema1
+		found = ocispec.MediaTypeImageManifest
 		if isIndex {
-			found = types.OCIImageIndex
+			found = ocispec.MediaTypeImageIndex
 		}
-		if header.IsImage() || header.IsIndex() {
+		if isImageType(header) || isIndexType(header) {
 			found = header
 		}
 	}
-	if (header.IsImage() || header.IsIndex()) && header != found {
-		return "", fmt.Errorf("the manifest calls itself %s, and the registry calls it %s", tidy(string(found), 100), header)
+	if (isImageType(header) || isIndexType(header)) && header != found {
+		return "", fmt.Errorf("the manifest calls itself %s, and the registry calls it %s", tidy(found, 100), header)
 	}
-	if isIndex && !found.IsIndex() || isImage && !found.IsImage() {
-		return "", fmt.Errorf("the manifest's content does not fit its media type %q", tidy(string(found), 100))
+	if isIndex && !isIndexType(found) || isImage && !isImageType(found) {
+		return "", fmt.Errorf("the manifest's content does not fit its media type %q", tidy(found, 100))
 	}
 	return found, nil
+}
+
+func isImageType(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageManifest || mediaType == mediaTypeDockerManifest
+}
+
+func isIndexType(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == mediaTypeDockerIndex
 }
 
 // PutManifest stores a manifest or an index under a reference. What it refers to must be there already.

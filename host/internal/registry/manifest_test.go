@@ -10,22 +10,21 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func TestManifest(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		raw, contentType string
-		want             types.MediaType
+		want             string
 		wantError        string
 	}{
-		"image":             {imageJSON, "application/vnd.oci.image.manifest.v1+json", types.OCIManifestSchema1, ""},
-		"index":             {indexJSON, "application/vnd.oci.image.index.v1+json; charset=utf-8", types.OCIImageIndex, ""},
-		"docker list":       {indexJSON, "application/vnd.docker.distribution.manifest.list.v2+json", types.DockerManifestList, ""},
-		"docker image":      {`{"schemaVersion":2,"config":{},"layers":[]}`, "application/vnd.docker.distribution.manifest.v2+json", types.DockerManifestSchema2, ""},
-		"untyped index":     {indexJSON, "text/plain", types.OCIImageIndex, ""},
+		"image":             {imageJSON, "application/vnd.oci.image.manifest.v1+json", ocispec.MediaTypeImageManifest, ""},
+		"index":             {indexJSON, "application/vnd.oci.image.index.v1+json; charset=utf-8", ocispec.MediaTypeImageIndex, ""},
+		"docker list":       {indexJSON, "application/vnd.docker.distribution.manifest.list.v2+json", mediaTypeDockerIndex, ""},
+		"docker image":      {`{"schemaVersion":2,"config":{},"layers":[]}`, "application/vnd.docker.distribution.manifest.v2+json", mediaTypeDockerManifest, ""},
+		"untyped index":     {indexJSON, "text/plain", ocispec.MediaTypeImageIndex, ""},
 		"schema 1":          {schema1JSON, "application/vnd.docker.distribution.manifest.v1+prettyjws", "", "schema 1 format"},
 		"schema 1, hidden":  {schema1JSON, "application/json", "", "schema 1 format"},
 		"both":              {`{"schemaVersion":2,"manifests":[],"layers":[]}`, "application/json", "", "neither that of an image nor an index, or both"},
@@ -54,7 +53,7 @@ func TestManifest(t *testing.T) {
 			if err != nil || resolveErr != nil {
 				t.Fatal(err, resolveErr)
 			}
-			want := v1.Descriptor{MediaType: test.want, Size: int64(len(test.raw)), Digest: describe([]byte(test.raw)).Digest}
+			want := ocispec.Descriptor{MediaType: test.want, Size: int64(len(test.raw)), Digest: describe([]byte(test.raw)).Digest}
 			if diff := cmp.Diff(want, descriptor); diff != "" {
 				t.Errorf("Manifest (-want +got):\n%s", diff)
 			}
@@ -73,7 +72,7 @@ func TestManifestIsVerified(t *testing.T) {
 	server := newTestRegistry(t)
 	client := newTestClient(t, Options{})
 	ref := server.repository("app").Digested(digestOf([]byte("other")))
-	server.manifests["app@"+ref.Digest] = storedManifest{mediaType: string(types.OCIManifestSchema1), raw: []byte(imageJSON)}
+	server.manifests["app@"+ref.Digest] = storedManifest{mediaType: ocispec.MediaTypeImageManifest, raw: []byte(imageJSON)}
 	if _, _, err := client.Manifest(t.Context(), ref); !errors.Is(err, errWrongContent) {
 		t.Errorf("Manifest: %v, want %v", err, errWrongContent)
 	}
@@ -87,7 +86,7 @@ func TestEndlessManifest(t *testing.T) {
 	server := newTestRegistry(t)
 	var sent atomic.Int64
 	server.intercept(func(w http.ResponseWriter, _ *http.Request) bool {
-		w.Header().Set("Content-Type", string(types.OCIManifestSchema1))
+		w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest)
 		block := bytes.Repeat([]byte(" "), 64<<10)
 		for {
 			n, err := w.Write(block)
@@ -110,12 +109,12 @@ func TestResolveWithoutHead(t *testing.T) {
 	for name, answer := range map[string]func(w http.ResponseWriter){
 		"refused":        func(w http.ResponseWriter) { w.WriteHeader(http.StatusMethodNotAllowed) },
 		"not found":      func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
-		"without digest": func(w http.ResponseWriter) { w.Header().Set("Content-Type", string(types.OCIManifestSchema1)) },
+		"without digest": func(w http.ResponseWriter) { w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := newTestRegistry(t)
-			server.manifests["app@1"] = storedManifest{mediaType: string(types.OCIManifestSchema1), raw: []byte(imageJSON)}
+			server.manifests["app@1"] = storedManifest{mediaType: ocispec.MediaTypeImageManifest, raw: []byte(imageJSON)}
 			server.intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method == http.MethodHead {
 					answer(w)
@@ -152,7 +151,7 @@ func TestPutManifest(t *testing.T) {
 	server := newTestRegistry(t)
 	client := newTestClient(t, Options{})
 	ref := server.repository("team/app").Tagged("1")
-	if err := client.PutManifest(t.Context(), ref, string(types.OCIManifestSchema1), []byte(imageJSON)); err != nil {
+	if err := client.PutManifest(t.Context(), ref, ocispec.MediaTypeImageManifest, []byte(imageJSON)); err != nil {
 		t.Fatal(err)
 	}
 	got, raw, err := client.Manifest(t.Context(), ref)
@@ -164,7 +163,7 @@ func TestPutManifest(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 		return true
 	})
-	if err := client.PutManifest(t.Context(), ref, string(types.OCIManifestSchema1), []byte(imageJSON)); !errors.Is(err, errWrongContent) {
+	if err := client.PutManifest(t.Context(), ref, ocispec.MediaTypeImageManifest, []byte(imageJSON)); !errors.Is(err, errWrongContent) {
 		t.Errorf("error %v, want %v", err, errWrongContent)
 	}
 }

@@ -9,24 +9,24 @@ import (
 	"strconv"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Blob pulls a blob. What is read is verified: a Read fails rather than return the last bytes of a blob that has not the
 // descriptor's digest and size. A connection that breaks is resumed where it broke. The caller closes the reader, which
 // holds one of the registry's transfer slots until then or until its end.
-func (c *Client) Blob(ctx context.Context, repository Repository, descriptor v1.Descriptor) (io.ReadCloser, error) {
+func (c *Client) Blob(ctx context.Context, repository Repository, descriptor ocispec.Descriptor) (io.ReadCloser, error) {
 	return c.blobFrom(ctx, repository, descriptor, 0)
 }
 
 // BlobFrom pulls a blob from an offset on. Its size is verified, but its digest cannot be.
-func (c *Client) BlobFrom(ctx context.Context, repository Repository, descriptor v1.Descriptor, offset int64) (io.ReadCloser, error) {
+func (c *Client) BlobFrom(ctx context.Context, repository Repository, descriptor ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	return c.blobFrom(ctx, repository, descriptor, offset)
 }
 
-func (c *Client) blobFrom(ctx context.Context, repository Repository, descriptor v1.Descriptor, offset int64) (io.ReadCloser, error) {
-	want := digest.Digest(descriptor.Digest.String())
+func (c *Client) blobFrom(ctx context.Context, repository Repository, descriptor ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	want := descriptor.Digest
 	if err := want.Validate(); err != nil {
 		return nil, fmt.Errorf("pull blob %q: %w", repository.String()+"@"+tidy(string(want), 200), err)
 	}
@@ -59,11 +59,11 @@ func (h *host) hasBlob(ctx context.Context, t task, repository Repository, blobD
 }
 
 // openBlob starts to pull a blob from a source, and waits for its first answer.
-func (s source) openBlob(ctx context.Context, c *Client, repository Repository, descriptor v1.Descriptor, offset int64) (io.ReadCloser, error) {
+func (s source) openBlob(ctx context.Context, c *Client, repository Repository, descriptor ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	if err := s.pulls.acquire(ctx); err != nil {
 		return nil, err
 	}
-	want := digest.Digest(descriptor.Digest.String())
+	want := descriptor.Digest
 	b := &blobReader{
 		ctx: func() context.Context { return ctx }, client: c, source: s, origin: repository,
 		want: want, size: descriptor.Size, at: offset,

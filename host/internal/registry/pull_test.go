@@ -3,7 +3,6 @@ package registry
 import (
 	"bytes"
 	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -14,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func TestBlob(t *testing.T) {
@@ -35,7 +34,7 @@ func TestBlob(t *testing.T) {
 	}
 }
 
-func readBlob(t *testing.T, c *Client, repository Repository, descriptor v1.Descriptor) ([]byte, error) {
+func readBlob(t *testing.T, c *Client, repository Repository, descriptor ocispec.Descriptor) ([]byte, error) {
 	t.Helper()
 	r, err := c.Blob(t.Context(), repository, descriptor)
 	if err != nil {
@@ -50,7 +49,7 @@ func TestBlobOfSHA512(t *testing.T) {
 	server := newTestRegistry(t)
 	content := noise(2, 1000)
 	sum := sha512.Sum512(content)
-	descriptor := v1.Descriptor{Size: 1000, Digest: v1.Hash{Algorithm: "sha512", Hex: hex.EncodeToString(sum[:])}}
+	descriptor := ocispec.Descriptor{Size: 1000, Digest: digest.NewDigestFromBytes(digest.SHA512, sum[:])}
 	server.blobs["app@"+descriptor.Digest.String()] = content
 	if _, err := readBlob(t, newTestClient(t, Options{}), server.repository("app"), descriptor); err != nil {
 		t.Error(err)
@@ -264,7 +263,7 @@ func TestMirrors(t *testing.T) {
 	dead := httptest.NewServer(nil)
 	dead.Close()
 	descriptor := origin.add("library/app", content)
-	manifest := storedManifest{mediaType: string(types.OCIManifestSchema1), raw: []byte(imageJSON)}
+	manifest := storedManifest{mediaType: ocispec.MediaTypeImageManifest, raw: []byte(imageJSON)}
 	origin.manifests["library/app@1"] = manifest
 	mirrors := []string{strings.TrimPrefix(dead.URL, "http://"), mirror.host() + "/hub"}
 	options := Options{Registries: map[string]Settings{origin.host(): {Mirrors: mirrors}}}

@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"sync"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Blob is content to push. It may still be growing while it is pushed: a layer that is being compressed, say.
@@ -19,7 +19,7 @@ type Blob interface {
 	// returns an error.
 	Open(ctx context.Context, offset int64) (io.ReadCloser, error)
 	// Descriptor returns digest and size, and waits until they are known.
-	Descriptor(ctx context.Context) (v1.Descriptor, error)
+	Descriptor(ctx context.Context) (ocispec.Descriptor, error)
 	// Written returns how many bytes can be read without waiting, and whether that is all of the blob and its
 	// descriptor is known.
 	Written() (size int64, state State)
@@ -210,14 +210,14 @@ func (c *Client) CheckPush(ctx context.Context, to Repository) error {
 }
 
 // RemoteBlob is a blob in a repository, as something to push elsewhere.
-func (c *Client) RemoteBlob(repository Repository, descriptor v1.Descriptor) Blob {
+func (c *Client) RemoteBlob(repository Repository, descriptor ocispec.Descriptor) Blob {
 	return &remoteBlob{client: c, repository: repository, descriptor: descriptor}
 }
 
 type remoteBlob struct {
 	client     *Client
 	repository Repository
-	descriptor v1.Descriptor
+	descriptor ocispec.Descriptor
 }
 
 // Open pulls from the offset on.
@@ -226,7 +226,9 @@ func (b *remoteBlob) Open(ctx context.Context, offset int64) (io.ReadCloser, err
 }
 
 // Descriptor returns what the blob's manifest says.
-func (b *remoteBlob) Descriptor(context.Context) (v1.Descriptor, error) { return b.descriptor, nil }
+func (b *remoteBlob) Descriptor(context.Context) (ocispec.Descriptor, error) {
+	return b.descriptor, nil
+}
 
 // Written returns the size: nothing has to be waited for.
 func (b *remoteBlob) Written() (int64, State) { return b.descriptor.Size, Complete }

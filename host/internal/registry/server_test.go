@@ -17,7 +17,8 @@ import (
 	"testing"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // testRegistry is a registry in memory that keeps its repositories apart, resumes uploads, mounts, and does what a test
@@ -66,7 +67,7 @@ func (s *testRegistry) repository(path string) Repository {
 }
 
 // add stores a blob as if it had been pushed.
-func (s *testRegistry) add(path string, content []byte) v1.Descriptor {
+func (s *testRegistry) add(path string, content []byte) ocispec.Descriptor {
 	d := describe(content)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +75,7 @@ func (s *testRegistry) add(path string, content []byte) v1.Descriptor {
 	return d
 }
 
-func (s *testRegistry) blob(path string, d v1.Descriptor) []byte {
+func (s *testRegistry) blob(path string, d ocispec.Descriptor) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.blobs[path+"@"+d.Digest.String()]
@@ -304,12 +305,12 @@ func digestOf(content []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func describe(content []byte) v1.Descriptor {
-	hash, err := v1.NewHash(digestOf(content))
+func describe(content []byte) ocispec.Descriptor {
+	hash, err := digest.Parse(digestOf(content))
 	if err != nil {
 		panic(err)
 	}
-	return v1.Descriptor{MediaType: "application/octet-stream", Size: int64(len(content)), Digest: hash}
+	return ocispec.Descriptor{MediaType: "application/octet-stream", Size: int64(len(content)), Digest: hash}
 }
 
 // noise returns n bytes that are the same in every run and differ with the seed, and from block to block.

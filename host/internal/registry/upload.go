@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // mode is how the bytes of a blob are sent.
@@ -55,7 +55,7 @@ type upload struct {
 }
 
 // know takes note of the blob's digest and size.
-func (u *upload) know(descriptor v1.Descriptor) {
+func (u *upload) know(descriptor ocispec.Descriptor) {
 	u.digest, u.size = descriptor.Digest.String(), descriptor.Size
 	u.task.ref = u.repository.String() + "@" + u.digest
 }

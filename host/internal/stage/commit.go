@@ -2,7 +2,10 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/effect"
@@ -27,25 +30,41 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 		// Nobody downloads it, and files in a plain tar can be read one by one.
 		options = layer.Options{Compression: image.Uncompressed}
 	}
+	var tee *io.PipeReader
+	closeTee := func(error) error { return nil }
+	if b.runsLater(st) {
+		// A process will need the files on disk: they are unpacked from the same pass.
+		r, w := io.Pipe()
+		tee, closeTee, options.Tee = r, w.CloseWithError, w
+	}
 	p, err := layer.Start(ctx, e.Store, changes, options)
 	if err != nil {
 		return nil, err
 	}
 	l := e.pendingLayer(p)
+	if l.tar = tee; tee != nil {
+		e.background.Go(func() error {
+			_, err := l.raw.get(func() (*unpacked, error) { return e.unpackAlone(ctx, l) })
+			return err
+		})
+	}
 	below := b.layers[:len(b.layers):len(b.layers)]
 	b.add(st, l)
 	b.view = view
 	e.background.Go(func() error {
 		_, err := p.Wait()
-		if doneErr := done(); err == nil {
-			err = doneErr
-		}
-		if err != nil {
+		if err = errors.Join(err, closeTee(err), done()); err != nil {
 			return err
 		}
 		return e.keep(ctx, b, st, l, below)
 	})
 	return l, nil
+}
+
+// runsLater says whether a later step of the stage runs a process.
+func (b *builder) runsLater(st *step) bool {
+	at := slices.Index(b.stage.steps, st)
+	return slices.ContainsFunc(b.stage.steps[at+1:], (*step).runs)
 }
 
 // keep stores a step's layer in the caches: the blobs first, then the records that name them.

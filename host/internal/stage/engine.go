@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -241,12 +242,8 @@ func (e *Engine) canRun() error {
 		return nil
 	}
 	for _, s := range e.order {
-		for _, st := range s.steps[s.hits:] {
-			for _, x := range st.Effects {
-				if _, ok := x.(effect.Exec); ok {
-					return e.fail(st, ErrNoLauncher)
-				}
-			}
+		if i := slices.IndexFunc(s.steps[s.hits:], (*step).runs); i >= 0 {
+			return e.fail(s.steps[s.hits+i], ErrNoLauncher)
 		}
 	}
 	return nil

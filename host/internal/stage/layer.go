@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -43,6 +42,7 @@ type Layer struct {
 	// On disk: upper is the directory of a layer that a process made, raw and dir of one that was unpacked, together of
 	// one that was unpacked with all below it.
 	upper    string
+	tar      *io.PipeReader // of a layer that is unpacked while it is written
 	raw      lazy[*unpacked]
 	dir      lazy[string]
 	together lazy[string]
@@ -86,7 +86,8 @@ func (l *Layer) Descriptor(context.Context) (ocispec.Descriptor, error) {
 		return ocispec.Descriptor{}, err
 	}
 	d, err := made.Blob.Descriptor(context.Background()) // complete: it waits for nothing
-	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.Digest(d.Digest.String()), Size: d.Size}, err
+	d.MediaType = mediaType
+	return d, err
 }
 
 // MountFrom is a repository that registries can mount the blob from; zero if there is none.
@@ -156,10 +157,7 @@ func (u upload) Open(ctx context.Context, offset int64) (io.ReadCloser, error) {
 }
 
 // Descriptor is known.
-func (u upload) Descriptor(context.Context) (v1.Descriptor, error) {
-	d := u.layer.known
-	return v1.Descriptor{Digest: v1.Hash{Algorithm: d.Digest.Algorithm().String(), Hex: d.Digest.Encoded()}, Size: d.Size}, nil
-}
+func (u upload) Descriptor(context.Context) (ocispec.Descriptor, error) { return u.layer.known, nil }
 
 // Written says that all is there: it can be had.
 func (u upload) Written() (int64, registry.State) { return u.layer.known.Size, registry.Complete }
@@ -227,6 +225,9 @@ func blobContent(b *blob.Blob) sdk.Content {
 
 // read reads a layer from its start to its end and makes sure that it is what its diff ID says.
 func (e *Engine) read(ctx context.Context, l *Layer, visitor layer.Visitor) (*layer.Index, error) {
+	if l.tar != nil {
+		return e.readTee(ctx, l, visitor)
+	}
 	b, err := l.content(ctx)
 	if err != nil {
 		return nil, err
@@ -248,6 +249,16 @@ func (e *Engine) read(ctx context.Context, l *Layer, visitor layer.Visitor) (*la
 		e.keepIndex(ctx, l, &contents.Index)
 	}
 	return &contents.Index, nil
+}
+
+// readTee reads a layer while it is written.
+func (e *Engine) readTee(ctx context.Context, l *Layer, visitor layer.Visitor) (*layer.Index, error) {
+	_, err := layer.Read(ctx, l.tar, layer.ReadOptions{Name: l.Title(), Visitor: visitor})
+	// Whoever writes must not wait for a reader that is gone.
+	if err := errors.Join(err, l.tar.CloseWithError(err)); err != nil {
+		return nil, err
+	}
+	return l.Index(ctx)
 }
 
 // merge puts layers on a tree.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -44,6 +45,11 @@ type step struct {
 	record      *cache.Record // what an earlier build left
 	seen        bool          // earlier builds ran this step, on whatever
 	layer       *Layer        // once there is one
+}
+
+// runs says whether the step runs a process.
+func (st *step) runs() bool {
+	return slices.ContainsFunc(st.Effects, func(x effect.Effect) bool { _, ok := x.(effect.Exec); return ok })
 }
 
 // Result is what a stage came to.
