@@ -95,7 +95,7 @@ func TestTree(t *testing.T) {
 	files := map[string]string{
 		"a/b/c.go": "c", "a/b/d.txt": "d", "a/x1/y": "", "a/x2/y": "", "a/x2/z": "", "b/empty/": "", "top.go": "", "top.txt": "",
 		"l -> a/b": "", "abs -> /a/x1": "", "a/up -> ../b": "", "wild/c.conf -> ../b": "", "wild/d.conf": "", "out -> ../../../../etc": "",
-		"loop -> loop/x": "", "one -> two": "", "two -> one": "", "brackets[0]": "", "mid/l2 -> ../a": "",
+		"loop -> loop/x": "", "one -> two": "", "two -> one": "", "brackets[0]": "", "mid/l2 -> ../a": "", "side/by -> deep/x": "", "side/deep/x": "",
 	}
 	dir := write(t, files)
 	tests := map[string]struct {
@@ -120,6 +120,7 @@ func TestTree(t *testing.T) {
 		"pattern below a link": {"", []string{"l/*.go"}, []string{"a/", "a/b/", "a/b/c.go", "l -> a/b"}},
 		"absolute link":        {"", []string{"abs"}, []string{"a/", "a/x1/", "a/x1/y", "abs -> /a/x1"}},
 		"link after a link":    {"", []string{"mid/l2/up"}, []string{"a/", "a/up -> ../b", "b/", "b/empty/", "mid/", "mid/l2 -> ../a"}},
+		"link beside":          {"", []string{"side/by"}, []string{"side/", "side/by -> deep/x", "side/deep/", "side/deep/x"}},
 		"pattern of links":     {"", []string{"wild/*.conf"}, []string{"b/", "b/empty/", "wild/", "wild/c.conf -> ../b", "wild/d.conf"}},
 		"links below stay":     {"", []string{"wild"}, []string{"wild/", "wild/c.conf -> ../b", "wild/d.conf"}},
 		"link to the outside":  {"", []string{"out/passwd"}, []string{"out -> ../../../../etc"}},

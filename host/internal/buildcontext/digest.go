@@ -95,25 +95,20 @@ func (c *Context) hash(ctx context.Context, source filetree.Source, ref filetree
 		buf = &b
 	}
 	defer c.buffers.Put(buf)
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, &cancellable{ctx: ctx, Reader: f}, *buf)
-	if err != nil {
-		return filetree.Digest{}, err
+	var n int64
+	for done := false; !done; {
+		if err := ctx.Err(); err != nil {
+			return filetree.Digest{}, err
+		}
+		k, err := f.Read(*buf)
+		n += int64(k)
+		h.Write((*buf)[:k])
+		if done = errors.Is(err, io.EOF); err != nil && !done {
+			return filetree.Digest{}, err
+		}
 	}
 	if n != ref.Size {
 		return filetree.Digest{}, fmt.Errorf("read %q: %d bytes instead of %d", ref.Path, n, ref.Size)
 	}
 	return filetree.Digest(h.Sum(nil)), nil
-}
-
-// cancellable stops reading a large file when the build is cancelled.
-type cancellable struct {
-	ctx context.Context //nolint:containedctx // lives as long as one call
-	io.Reader
-}
-
-func (r *cancellable) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+
+	"github.com/trowel-build/trowel/host/internal/filecopy/pattern"
 )
 
 // ignoreName is the ignore file of a context's root.
@@ -149,24 +151,11 @@ func (f *ignoreFile) decisive(p string) (rule, bool) {
 // mayHoldExceptions says whether a "!" rule could match something below an ignored directory.
 func (f *ignoreFile) mayHoldExceptions(dir string) bool {
 	for _, r := range f.rules {
-		if r.negated && reaches(strings.Split(r.pattern, "/"), strings.Split(dir, "/")) {
+		if r.negated && pattern.Reaches(r.pattern, dir) {
 			return true
 		}
 	}
 	return false
-}
-
-// reaches says whether a pattern could match dir, something above it or something below it.
-func reaches(pattern, dir []string) bool {
-	for i, name := range dir {
-		if i == len(pattern) || strings.Contains(pattern[i], "**") {
-			return true
-		}
-		if ok, err := filepath.Match(pattern[i], name); err == nil && !ok {
-			return false
-		}
-	}
-	return true
 }
 
 // where says where a rule is, for messages.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/buildkit/util/suggest"
 
+	"github.com/trowel-build/trowel/host/internal/filecopy/pattern"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
@@ -35,11 +36,11 @@ func (c *Context) Missing(ctx context.Context, p string) error {
 func plainPart(p string) string {
 	elements := strings.Split(p, "/")
 	for i, e := range elements {
-		if hasWildcard(e) {
+		if pattern.HasWildcard(e) {
 			return strings.Join(elements[:i], "/")
 		}
 	}
-	return unescape(p)
+	return pattern.Unescape(p)
 }
 
 func (c *Context) whyMissing(p string) string {

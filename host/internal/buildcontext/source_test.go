@@ -25,9 +25,10 @@ func TestChanged(t *testing.T) {
 	for name, change := range map[string]func(file string) error{
 		"shrunk":       func(f string) error { return os.Truncate(f, 10) },
 		"grown":        func(f string) error { return os.Truncate(f, 2_000_000) },
+		"grown, dated": func(f string) error { return keepingTime(f, func() error { return os.Truncate(f, 2_000_000) }) },
 		"written":      func(f string) error { return os.WriteFile(f, []byte(strings.ToUpper(long)[:1_000_000]), 0o644) },
 		"deleted":      os.Remove,
-		"replaced":     func(f string) error { return replace(f, func() error { return sameLooks(f, long) }) },
+		"replaced":     func(f string) error { return keepingTime(f, func() error { return sameLooks(f, long) }) },
 		"now a fifo":   func(f string) error { return replace(f, func() error { return unix.Mkfifo(f, 0o644) }) },
 		"now a link":   func(f string) error { return replace(f, func() error { return os.Symlink("/etc/passwd", f) }) },
 		"now a device": func(f string) error { return replace(f, func() error { return unix.Mknod(f, unix.S_IFCHR|0o644, 0) }) },
@@ -72,7 +73,7 @@ func TestChanged(t *testing.T) {
 			// What was opened before stays readable unless its own content changed.
 			n2, err := io.Copy(io.Discard, f)
 			switch name {
-			case "shrunk", "grown", "written":
+			case "shrunk", "grown", "grown, dated", "written":
 				if !errors.Is(err, errChanged) {
 					t.Errorf("opened before: %d bytes, error %v", n2, err)
 				}
@@ -90,17 +91,21 @@ func TestChanged(t *testing.T) {
 
 func replace(p string, with func() error) error { return errors.Join(os.RemoveAll(p), with()) }
 
-// sameLooks writes a file of the same size and time.
+// keepingTime changes a file and gives it its old time back.
+func keepingTime(f string, change func() error) error {
+	st, err := os.Stat(f)
+	if err != nil {
+		return err
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	return os.Chtimes(f, st.ModTime(), st.ModTime())
+}
+
+// sameLooks replaces a file by another with the same content.
 func sameLooks(f, text string) error {
-	// The number of the file that was removed must not be had again.
-	if err := os.WriteFile(f+".1", nil, 0o644); err != nil {
-		return err
-	}
-	if err := os.WriteFile(f, []byte(text), 0o644); err != nil {
-		return err
-	}
-	old := time.Now().Add(-time.Hour)
-	return os.Chtimes(f, old, old)
+	return errors.Join(os.WriteFile(f+".new", []byte(text), 0o644), os.Rename(f+".new", f))
 }
 
 func TestOpenStepwise(t *testing.T) {

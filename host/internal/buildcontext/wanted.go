@@ -4,14 +4,15 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/trowel-build/trowel/host/internal/filecopy/pattern"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
 // want is a path or pattern as COPY names its sources, seen from a directory: what of it is still to be matched.
 type want struct {
 	elements []string // never empty
-	// pattern is set once an element with a wildcard was matched: from there on COPY follows no symlink but the last.
-	pattern bool
+	// wild is set once an element with a wildcard was matched: from there on COPY follows no symlink but the last.
+	wild bool
 }
 
 // wants is what is wanted of one directory.
@@ -50,11 +51,11 @@ func (w wants) names() ([]string, bool) {
 	}
 	var names []string
 	for _, x := range w.some {
-		if hasWildcard(x.elements[0]) {
+		if pattern.HasWildcard(x.elements[0]) {
 			return nil, false
 		}
 		names = append(names, x.elements[0])
-		if plain := unescape(x.elements[0]); plain != x.elements[0] {
+		if plain := pattern.Unescape(x.elements[0]); plain != x.elements[0] {
 			names = append(names, plain)
 		}
 	}
@@ -68,8 +69,8 @@ func (w wants) of(name string) (below wants, follow []string, wanted bool) {
 	wanted = w.all
 	for _, x := range w.some {
 		first := x.elements[0]
-		wild := hasWildcard(first)
-		if !wild && first != name && unescape(first) != name {
+		wild := pattern.HasWildcard(first)
+		if !wild && first != name && pattern.Unescape(first) != name {
 			continue
 		}
 		if wild {
@@ -78,14 +79,14 @@ func (w wants) of(name string) (below wants, follow []string, wanted bool) {
 			}
 		}
 		wanted = true
-		wild = wild || x.pattern
+		wild = wild || x.wild
 		rest := x.elements[1:]
 		switch {
 		case len(rest) == 0:
 			below.all = true
 			follow = append(follow, "")
 		default:
-			below.some = append(below.some, want{elements: rest, pattern: wild})
+			below.some = append(below.some, want{elements: rest, wild: wild})
 			if !wild {
 				follow = append(follow, strings.Join(rest, "/"))
 			}
@@ -95,32 +96,4 @@ func (w wants) of(name string) (below wants, follow []string, wanted bool) {
 		below.some = nil
 	}
 	return below.simplified(), follow, wanted
-}
-
-// hasWildcard says whether a pattern is more than a name.
-func hasWildcard(pattern string) bool {
-	for i := 0; i < len(pattern); i++ {
-		switch pattern[i] {
-		case '\\':
-			i++
-		case '*', '?', '[':
-			return true
-		}
-	}
-	return false
-}
-
-// unescape drops the backslashes of a pattern without wildcards.
-func unescape(pattern string) string {
-	if !strings.Contains(pattern, `\`) {
-		return pattern
-	}
-	var b strings.Builder
-	for i := 0; i < len(pattern); i++ {
-		if pattern[i] == '\\' && i+1 < len(pattern) {
-			i++
-		}
-		b.WriteByte(pattern[i])
-	}
-	return b.String()
 }

@@ -17,9 +17,13 @@ type canvas struct {
 
 	strokes []stroke
 	index   map[string]int // of the strokes by path
+	// names are the strokes by directory, some of them removed since. They are kept from the first removal on.
+	names map[string][]string
 	// cleared are the paths whose directories in base were removed.
 	cleared map[string]struct{}
 	groups  int
+	// said is what was said last of the owner, mode and time of a group, if that was not said of each name.
+	said map[int]filetree.Entry
 }
 
 // stroke is one path that was written.
@@ -32,7 +36,7 @@ type stroke struct {
 }
 
 func newCanvas(base *filetree.Tree, modTime int64) canvas {
-	return canvas{base: base, modTime: modTime, index: map[string]int{}, cleared: map[string]struct{}{}}
+	return canvas{base: base, modTime: modTime, index: map[string]int{}, cleared: map[string]struct{}{}, said: map[int]filetree.Entry{}}
 }
 
 // lookup is what is at a path that holds no symlink but perhaps the last element.
@@ -73,30 +77,44 @@ func (c *canvas) put(s stroke) error {
 	}
 	c.index[s.Path] = len(c.strokes)
 	c.strokes = append(c.strokes, s)
+	c.note(s.Path)
 	return nil
+}
+
+func (c *canvas) note(p string) {
+	if c.names != nil {
+		dir := filetree.Parent(p)
+		c.names[dir] = append(c.names[dir], p)
+	}
 }
 
 // remove removes what is at a path, with everything below it.
 func (c *canvas) remove(p string) {
-	e, ok := c.lookup(p)
-	if !ok {
+	if _, ok := c.lookup(p); !ok {
 		return
 	}
 	if n, ok := c.base.Lookup(p); ok && n.IsDir() {
 		c.cleared[p] = struct{}{}
 	}
+	if c.names == nil {
+		c.names = map[string][]string{}
+		for q := range c.index {
+			c.note(q)
+		}
+	}
+	c.erase(p)
+}
+
+// erase forgets the strokes at and below a path.
+func (c *canvas) erase(p string) {
 	if i, ok := c.index[p]; ok {
 		c.strokes[i].removed = true
 		delete(c.index, p)
 	}
-	if e.Type != filetree.Directory {
-		return
-	}
-	for q, i := range c.index {
-		if strings.HasPrefix(q, p+"/") {
-			c.strokes[i].removed = true
-			delete(c.index, q)
-		}
+	below := c.names[p]
+	delete(c.names, p)
+	for _, q := range below {
+		c.erase(q)
 	}
 }
 

@@ -2,11 +2,10 @@ package filecopy
 
 import (
 	"fmt"
-	"path/filepath"
-	"strings"
 
 	"github.com/moby/patternmatcher"
 
+	"github.com/trowel-build/trowel/host/internal/filecopy/pattern"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
@@ -14,7 +13,7 @@ import (
 type copier struct {
 	*planner
 	include *patternmatcher.PatternMatcher // nil copies everything
-	pattern []string                       // the elements of include's one pattern
+	pattern string                         // include's one
 	// files are the files of the match with several names, and the groups of those that were copied.
 	files map[any]int
 	// above are the directories from the match to where the copier is.
@@ -42,7 +41,7 @@ func (c *copier) prepare(tree *filetree.Tree, m match, include *string) error {
 		if c.include, err = patternmatcher.New([]string{*include}); err != nil {
 			return err
 		}
-		c.pattern = strings.Split(*include, "/")
+		c.pattern = *include
 	}
 	if !m.node.IsDir() {
 		return nil
@@ -63,11 +62,15 @@ func (c *copier) copy(x item, inc, exc patternmatcher.MatchInfo) error {
 	included, excluded := true, false
 	if x.rel != "" {
 		var err error
-		if included, inc, err = matches(c.include, x.rel, inc, included); err != nil {
-			return err
+		if c.include != nil {
+			if included, inc, err = c.include.MatchesUsingParentResults(x.rel, inc); err != nil {
+				return fmt.Errorf("match %q: %w", x.from, err)
+			}
 		}
-		if excluded, exc, err = matches(c.exclude, x.rel, exc, false); err != nil {
-			return err
+		if c.exclude != nil {
+			if excluded, exc, err = c.exclude.MatchesUsingParentResults(x.rel, exc); err != nil {
+				return fmt.Errorf("match %q: %w", x.from, err)
+			}
 		}
 		included = included && !excluded
 	}
@@ -96,17 +99,6 @@ func (c *copier) copy(x item, inc, exc patternmatcher.MatchInfo) error {
 	return nil
 }
 
-func matches(m *patternmatcher.PatternMatcher, p string, above patternmatcher.MatchInfo, without bool) (bool, patternmatcher.MatchInfo, error) {
-	if m == nil {
-		return without, above, nil
-	}
-	ok, info, err := m.MatchesUsingParentResults(p, above)
-	if err != nil {
-		return false, info, fmt.Errorf("match %q: %w", p, err)
-	}
-	return ok, info, nil
-}
-
 // mayHold says whether something below a directory that is not copied itself may be.
 func (c *copier) mayHold(rel string, excluded bool) bool {
 	if excluded && !c.exclude.Exclusions() {
@@ -115,15 +107,7 @@ func (c *copier) mayHold(rel string, excluded bool) bool {
 	if c.include == nil {
 		return true
 	}
-	for i, name := range strings.Split(rel, "/") {
-		if i == len(c.pattern) || strings.Contains(c.pattern[i], "**") {
-			return true
-		}
-		if ok, err := filepath.Match(c.pattern[i], name); err == nil && !ok {
-			return false
-		}
-	}
-	return true
+	return pattern.Reaches(c.pattern, rel)
 }
 
 // file copies what is no directory.

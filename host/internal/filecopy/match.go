@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/buildkit/util/suggest"
 
+	"github.com/trowel-build/trowel/host/internal/filecopy/pattern"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
@@ -43,7 +44,7 @@ func (s *Source) match(p string) ([]match, error) {
 	clean := filetree.Clean(p)
 	elements := strings.Split(clean, "/")
 	plain := 0
-	for plain < len(elements) && !hasWildcard(elements[plain]) {
+	for plain < len(elements) && !pattern.HasWildcard(elements[plain]) {
 		plain++
 	}
 	if plain == len(elements) {
@@ -78,8 +79,8 @@ func (s *Source) find(p string, follow filetree.Follow) (match, error) {
 	real, node, err := s.Tree.Resolve(p, follow)
 	if err != nil && strings.Contains(p, `\`) {
 		// What was escaped to be no wildcard.
-		if r, n, e := s.Tree.Resolve(unescape(p), follow); e == nil {
-			return match{path: r, name: unescape(p), node: n}, nil
+		if r, n, e := s.Tree.Resolve(pattern.Unescape(p), follow); e == nil {
+			return match{path: r, name: pattern.Unescape(p), node: n}, nil
 		}
 	}
 	switch {
@@ -93,7 +94,7 @@ func (s *Source) find(p string, follow filetree.Follow) (match, error) {
 
 // findBelow makes sure that a plain path exists below a directory without following any symlink.
 func (s *Source) findBelow(dir match, p string) error {
-	p = unescape(p)
+	p = pattern.Unescape(p)
 	node := dir.node
 	for name := range strings.SplitSeq(p, "/") {
 		next := node.Child(name)
@@ -172,29 +173,4 @@ func checkPattern(p string) error {
 		return fmt.Errorf("malformed wildcard; write %q for the character itself", `\[`)
 	}
 	return nil
-}
-
-// hasWildcard says whether a pattern is more than a name.
-func hasWildcard(pattern string) bool {
-	for i := 0; i < len(pattern); i++ {
-		switch pattern[i] {
-		case '\\':
-			i++
-		case '*', '?', '[':
-			return true
-		}
-	}
-	return false
-}
-
-// unescape drops the backslashes of a pattern without wildcards.
-func unescape(pattern string) string {
-	var b strings.Builder
-	for i := 0; i < len(pattern); i++ {
-		if pattern[i] == '\\' && i+1 < len(pattern) {
-			i++
-		}
-		b.WriteByte(pattern[i])
-	}
-	return b.String()
 }

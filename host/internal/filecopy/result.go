@@ -20,6 +20,9 @@ func (c *canvas) result() ([]filetree.Change, error) {
 	changes := make([]filetree.Change, 0, len(live))
 	first := map[int]string{}
 	for _, s := range live {
+		if last, ok := c.said[s.group]; ok {
+			s.UID, s.GID, s.Mode, s.ModTime = last.UID, last.GID, last.Mode, last.ModTime
+		}
 		if name, linked := first[s.group]; linked {
 			s.Type, s.Link, s.Size, s.Digest = filetree.Hardlink, name, 0, filetree.Digest{}
 			s.Source, s.From = nil, filetree.Ref{}

@@ -8,6 +8,7 @@ import (
 	"github.com/moby/patternmatcher"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/filecopy/pattern"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
@@ -86,13 +87,13 @@ func newPlanner(dst *filetree.Tree, spec Spec) (*planner, error) {
 		dst = filetree.Empty()
 	}
 	p := &planner{canvas: newCanvas(dst, spec.ModTime), spec: spec, files: map[string]string{}}
-	for _, pattern := range spec.Exclude {
-		m, err := patternmatcher.New([]string{strings.TrimPrefix(strings.TrimSpace(pattern), "!")})
+	for _, exclude := range spec.Exclude {
+		m, err := patternmatcher.New([]string{strings.TrimPrefix(strings.TrimSpace(exclude), "!")})
 		if err == nil {
 			_, err = m.MatchesOrParentMatches("x") // compiles it
 		}
 		if err != nil {
-			return nil, fmt.Errorf("bad pattern --exclude=%s: %w", pattern, err)
+			return nil, fmt.Errorf("bad pattern --exclude=%s: %w", exclude, err)
 		}
 	}
 	if len(spec.Exclude) > 0 {
@@ -129,29 +130,29 @@ func (p *planner) source(s *Source, path string) error {
 
 // parents copies what one source path names and keeps the directories of the path: --parents.
 func (p *planner) parents(s *Source, path string) error {
-	root, pattern, pivot := strings.Cut(path, "/./")
+	root, below, pivot := strings.Cut(path, "/./")
 	if !pivot {
-		root, pattern = "", path
+		root, below = "", path
 	}
-	pattern = filetree.Clean(pattern)
-	if pattern == "" { // "." or "a/./.", of which BuildKit copies nothing
-		pattern = "**"
+	below = filetree.Clean(below)
+	if below == "" { // "." or "a/./.", of which BuildKit copies nothing
+		below = "**"
 	}
-	if err := checkPattern(pattern); err != nil {
+	if err := checkPattern(below); err != nil {
 		return fmt.Errorf("copy %q: %w", path, err)
 	}
 	roots, err := s.match(root)
 	if err != nil {
 		return err
 	}
-	if !hasWildcard(root) && !hasWildcard(pattern) {
-		if err := s.findBelow(roots[0], pattern); err != nil {
+	if !pattern.HasWildcard(root) && !pattern.HasWildcard(below) {
+		if err := s.findBelow(roots[0], below); err != nil {
 			return err
 		}
 	}
 	for _, m := range roots {
 		// A pivot that is a file is copied itself, whatever the pattern says, as BuildKit does.
-		if err := p.place(s, m, &pattern); err != nil {
+		if err := p.place(s, m, &below); err != nil {
 			return fmt.Errorf("copy %q to %q: %w", path, p.spec.Dest, err)
 		}
 	}

@@ -117,11 +117,16 @@ func (p *planner) link(root, at string, x filetree.Change) (bool, error) {
 	if _, exists := p.lookup(at); exists {
 		p.remove(at)
 	}
-	same := p.strokes[i]
-	same.Path = at
-	if o := p.spec.Owner; o != nil {
-		same.UID, same.GID = o.UID, o.GID
-		p.strokes[i].UID, p.strokes[i].GID = o.UID, o.GID
+	// As BuildKit: what the hardlink's header says of the file counts for all of its names.
+	file := &p.strokes[i]
+	file.UID, file.GID = x.UID, x.GID
+	if e.Type != filetree.Symlink {
+		file.Mode, file.ModTime = x.Mode, x.ModTime
 	}
-	return true, p.put(same)
+	if file.group != 0 {
+		p.said[file.group] = file.Entry
+	}
+	name := *file
+	name.Path = at
+	return true, p.put(name)
 }

@@ -96,7 +96,10 @@ func (r *indexDecoder) text(limit uint64) string { return string(r.bytes(r.numbe
 
 func (r *indexDecoder) index() *Index {
 	count := r.number(maxEntries)
-	x := &Index{Entries: make([]filetree.Entry, 0, min(count, uint64(len(r.in)/minEntry))), Inline: Inline{}}
+	x := &Index{Inline: Inline{}}
+	if count > 0 {
+		x.Entries = make([]filetree.Entry, 0, min(count, uint64(len(r.in)/minEntry)))
+	}
 	for range count {
 		e := r.entry()
 		if r.failed {
@@ -195,7 +198,8 @@ func (r *indexDecoder) content(e *filetree.Entry, flags byte) {
 
 func (r *indexDecoder) xattrs() map[string]string {
 	count := r.number(uint64(len(r.in) / 2))
-	if r.failed {
+	if r.failed || count == 0 {
+		r.fail()
 		return nil
 	}
 	xattrs := map[string]string{}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -83,8 +84,11 @@ func whiteoutHeader(name string) *tar.Header {
 	return &tar.Header{Typeflag: tar.TypeReg, Name: name, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
 }
 
-// wholeSeconds drops fractions, and times before 1970, which containerd would replace when it unpacks the layer.
-func wholeSeconds(ns int64) time.Time { return time.Unix(max(ns, 0)/int64(time.Second), 0) }
+// wholeSeconds drops fractions, as BuildKit does, also before 1970.
+func wholeSeconds(ns int64) time.Time {
+	seconds, _ := floor(ns)
+	return time.Unix(seconds, 0)
+}
 
 // writable refuses entries that a layer cannot say, or that would say something else.
 func writable(e *filetree.Entry) error {
@@ -269,9 +273,10 @@ func whiteout(p string) (e filetree.Entry, ok bool, err error) {
 	return filetree.Entry{Path: filetree.Join(dir, victim), Type: filetree.Whiteout}, true, nil
 }
 
-// nanoseconds is a time as entries have it; what is before 1970 or does not fit becomes 1970, as in containerd.
+// nanoseconds is a time as entries have it; what does not fit becomes 1970, as in containerd.
 func nanoseconds(t time.Time) int64 {
-	if s := t.Unix(); s < 0 || s > int64(1<<63-1)/int64(time.Second)-1 {
+	const most = math.MaxInt64/int64(time.Second) - 1
+	if s := t.Unix(); s < -most || s > most {
 		return 0
 	}
 	return t.UnixNano()

@@ -86,9 +86,6 @@ func TestIndexRoundTrip(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if len(entries) == 0 {
-			got.Entries = nil
-		}
 		if diff := cmp.Diff(&x, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
@@ -175,7 +172,7 @@ func TestDecodeRefuses(t *testing.T) {
 		x, err := DecodeIndex(sealed(data))
 		runtime.ReadMemStats(&after)
 		if err == nil {
-			t.Errorf("%s: accepted %+v", name, x.Entries)
+			t.Errorf("%s: accepted with %d entries", name, len(x.Entries))
 		}
 		if took := after.TotalAlloc - before.TotalAlloc; took > 100<<20 {
 			t.Errorf("%s: %d bytes made the decoder allocate %d", name, len(data), took)
