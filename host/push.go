@@ -21,7 +21,7 @@ import (
 type pusher struct {
 	build        *build
 	repositories []registry.Repository
-	group        *errgroup.Group
+	group        errgroup.Group
 	ctx          context.Context //nolint:containedctx // of the group, which lives as long
 	cancel       context.CancelFunc
 
@@ -30,20 +30,30 @@ type pusher struct {
 }
 
 // startPush asks the registries whether the image may be pushed, and returns the pusher with the context under which the
-// stages are to be built: it ends when a push fails.
+// stages are to be built: it ends when a push fails, and not when all pushes are done, for caches are still filled then.
 func (b *build) startPush(ctx context.Context) (*pusher, context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	group, pushing := errgroup.WithContext(ctx)
-	p := &pusher{build: b, group: group, ctx: pushing, cancel: cancel, started: map[*stage.Layer]bool{}}
+	p := &pusher{build: b, ctx: ctx, cancel: cancel, started: map[*stage.Layer]bool{}}
 	for _, ref := range b.targets.push {
 		if !slices.Contains(p.repositories, ref.Repository) {
 			p.repositories = append(p.repositories, ref.Repository)
 		}
 	}
 	for _, repository := range p.repositories {
-		group.Go(func() error { return b.client.CheckPush(pushing, repository) })
+		p.start(func() error { return b.client.CheckPush(ctx, repository) })
 	}
-	return p, pushing
+	return p, ctx
+}
+
+// start does something beside the build, which ends if that fails.
+func (p *pusher) start(do func() error) {
+	p.group.Go(func() error {
+		err := do()
+		if err != nil {
+			p.cancel()
+		}
+		return err
+	})
 }
 
 // Layer starts to push a layer. It does not wait.
@@ -55,7 +65,7 @@ func (p *pusher) Layer(l *stage.Layer) {
 	}
 	p.started[l] = true
 	for _, repository := range p.repositories {
-		p.group.Go(func() error {
+		p.start(func() error {
 			var from []registry.Repository
 			if mount := l.MountFrom(); mount != (registry.Repository{}) {
 				from = append(from, mount)
@@ -102,12 +112,11 @@ func (p *pusher) blob(to registry.Repository, b registry.Blob, from []registry.R
 
 // finish waits until all layers are pushed, and pushes config, manifest and tags.
 func (p *pusher) finish(ctx context.Context, img *image.Assembled) error {
-	defer p.cancel()
 	if len(p.repositories) == 0 {
 		return p.group.Wait()
 	}
 	for _, repository := range p.repositories {
-		p.group.Go(func() error {
+		p.start(func() error {
 			return p.blob(repository, memoryBlob{img.Config}, nil, "config "+short(img.Config.Descriptor.Digest.String()))
 		})
 	}

@@ -46,6 +46,12 @@ func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
 	if err != nil {
 		return err
 	}
+	rewind := func() error { return nil }
+	if f.file == "-" {
+		if rewind, err = p.keepStdin(); err != nil {
+			return err
+		}
+	}
 	cache, err := p.openCache(f, settings, &request)
 	if err != nil {
 		return err
@@ -57,7 +63,7 @@ func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
 	request.Progress = show
 	result, err := host.Build(ctx, request)
 	err = errors.Join(err, show.Close(), closeCache(cache))
-	if code, again, inner := p.inUserNamespace(ctx, err); again {
+	if code, again, inner := p.inUserNamespace(ctx, err, rewind); again {
 		if inner != nil {
 			return inner
 		}
@@ -73,9 +79,12 @@ func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
 }
 
 // inUserNamespace builds in a user namespace of its own what only root may build: it runs this same command line there.
-func (p program) inUserNamespace(ctx context.Context, err error) (code int, again bool, failure error) {
+func (p program) inUserNamespace(ctx context.Context, err error, rewind func() error) (code int, again bool, failure error) {
 	if !errors.Is(err, host.ErrNeedsUserNamespace) {
 		return 0, false, nil
+	}
+	if err := rewind(); err != nil {
+		return 0, true, err
 	}
 	code, failure = p.launcher.EnterUserNamespace(ctx, p.args)
 	return code, true, failure

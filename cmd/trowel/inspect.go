@@ -17,7 +17,8 @@ func (p program) inspectCommand() *cobra.Command {
 		Use:   "inspect [flags] IMAGE",
 		Short: "Show what an image is made of",
 		Example: `  trowel inspect debian:12
-  trowel inspect --files oci-layout://out:latest`,
+  trowel inspect --files oci-layout://out:latest
+  trowel inspect docker-archive://app.tar`,
 		Args: oneArgument("image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			settings, err := p.loadConfig(f)

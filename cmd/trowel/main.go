@@ -11,9 +11,12 @@ import (
 )
 
 func main() {
-	launcher := host.NewLauncher() // does not return in the process of a RUN
+	os.Exit(start(host.NewLauncher())) // which does not return in the process of a RUN
+}
+
+// start runs the command line of this process.
+func start(launcher *host.Launcher) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := run(ctx, os.Args[1:], program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, launcher: launcher})
-	stop()
-	os.Exit(code)
+	defer stop()
+	return run(ctx, os.Args[1:], program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, launcher: launcher})
 }

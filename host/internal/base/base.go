@@ -1,4 +1,5 @@
-// Package base opens the images that a build starts from and copies from: in registries and in OCI layouts.
+// Package base opens images wherever they are: in registries, OCI layouts and archives. A build starts from them and copies
+// from them.
 package base
 
 import (
@@ -18,6 +19,9 @@ import (
 // maxDocument bounds a manifest, an index and a config, which are held in memory.
 const maxDocument = 8 << 20
 
+// maxDepth is how deep indexes may lie in each other.
+const maxDepth = 3
+
 // Image is an image of which the documents were read. Its layers are read when somebody wants them.
 type Image struct {
 	image.Base
@@ -33,21 +37,21 @@ type Image struct {
 type place interface {
 	// manifest returns a manifest or an index by its digest, verified.
 	manifest(ctx context.Context, desc ocispec.Descriptor) (ocispec.Descriptor, []byte, error)
-	// blob opens a blob. What it yields is verified to the last byte.
-	blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
+	// blob opens a blob at an offset. From its start on, what it yields is verified to the last byte.
+	blob(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
 }
 
 // Open opens a layer's blob, as it is: compressed. The bytes are verified while they are read: the read that meets the
 // end fails if they were not those of the descriptor.
 func (i *Image) Open(ctx context.Context, layer ocispec.Descriptor) (io.ReadCloser, error) {
-	return i.place.blob(ctx, layer)
+	return i.place.blob(ctx, layer, 0)
 }
 
 // open reads the documents of an image from a manifest or an index that was found under name.
 func open(ctx context.Context, name string, at place, desc ocispec.Descriptor, document []byte, platform ocispec.Platform) (*Image, error) {
 	top := desc.Digest
-	for depth := 0; isIndex(desc.MediaType); depth++ {
-		if depth == 3 {
+	for depth := 0; IsIndex(desc.MediaType); depth++ {
+		if depth == maxDepth {
 			return nil, fmt.Errorf("open %q: indexes are nested too deeply", name)
 		}
 		chosen, err := choose(name, document, platform)
@@ -73,7 +77,8 @@ func open(ctx context.Context, name string, at place, desc ocispec.Descriptor, d
 	return &Image{Base: *b, Digest: top, place: at}, nil
 }
 
-func isIndex(mediaType string) bool {
+// IsIndex says whether a media type is that of an index.
+func IsIndex(mediaType string) bool {
 	return mediaType == ocispec.MediaTypeImageIndex || mediaType == image.MediaTypeDockerIndex
 }
 
@@ -112,7 +117,7 @@ func readBlob(ctx context.Context, at place, desc ocispec.Descriptor) ([]byte, e
 	if desc.Size > maxDocument {
 		return nil, fmt.Errorf("%s has %d bytes, more than the %d that are read", desc.Digest, desc.Size, maxDocument)
 	}
-	r, err := at.blob(ctx, desc)
+	r, err := at.blob(ctx, desc, 0)
 	if err != nil {
 		return nil, err
 	}

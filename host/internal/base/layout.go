@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 
@@ -17,21 +16,38 @@ import (
 // OpenLayout opens an image in an OCI layout directory, given as "dir", "dir:tag" or "dir@sha256:…" with or without
 // tag. Without a tag or digest the layout must hold exactly one image, or one tagged "latest".
 func OpenLayout(ctx context.Context, reference string, platform ocispec.Platform) (*Image, error) {
-	dir, tag, want := splitLayout(reference)
-	root, err := os.OpenRoot(dir)
+	s, err := openLayoutDirectory(ctx, reference)
 	if err != nil {
-		return nil, fmt.Errorf("open OCI layout %q: %w", dir, err)
+		return nil, err
 	}
-	l := &layout{name: dir, root: root}
+	i, err := s.Image(ctx, platform)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return i, nil
+}
+
+func openLayoutDirectory(ctx context.Context, reference string) (*Source, error) {
+	dir, tag, want := splitLayout(reference)
+	name := fmt.Sprintf("OCI layout %q", dir)
+	files, err := openDirectory(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return openLayout(ctx, &layout{name: name, files: files}, SchemeLayout+reference, tag, want)
+}
+
+// openLayout opens what a layout's index calls tag or want.
+func openLayout(ctx context.Context, l *layout, name, tag string, want digest.Digest) (*Source, error) {
 	desc, err := l.find(tag, want)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open OCI layout %q: %w", dir, err), root.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", l.name, err), l.files.Close())
 	}
 	desc, document, err := l.manifest(ctx, desc)
 	if err != nil {
-		return nil, errors.Join(err, root.Close())
+		return nil, errors.Join(err, l.files.Close())
 	}
-	return open(ctx, "oci-layout://"+reference, l, desc, document, platform)
+	return &Source{Name: name, Top: desc, Document: document, place: l, close: l.files.Close}, nil
 }
 
 // splitLayout cuts a tag and a digest off a reference. A ':' within the last element of the path starts a tag.
@@ -43,21 +59,30 @@ func splitLayout(reference string) (dir, tag string, want digest.Digest) {
 	return dir, tag, digest.Digest(d)
 }
 
-// layout is a directory as the OCI image layout specification describes it.
+// files are the files of a layout: those of a directory or of an archive.
+type files interface {
+	// open opens a regular file by its name below the layout.
+	open(name string) (file, error)
+	io.Closer
+}
+
+// file is an open file of known size.
+type file interface {
+	io.ReadSeekCloser
+	size() int64
+}
+
+// layout is what the OCI image layout specification describes.
 type layout struct {
-	name string
-	root *os.Root
+	name  string // for messages
+	files files
 }
 
 // find picks a manifest of index.json.
 func (l *layout) find(tag string, want digest.Digest) (ocispec.Descriptor, error) {
-	text, err := l.read("index.json")
+	index, err := l.index()
 	if err != nil {
 		return ocispec.Descriptor{}, err
-	}
-	var index ocispec.Index
-	if err := json.Unmarshal(text, &index); err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("read index.json: %w", err)
 	}
 	var tags []string
 	for _, m := range index.Manifests {
@@ -87,17 +112,29 @@ func (l *layout) find(tag string, want digest.Digest) (ocispec.Descriptor, error
 	return ocispec.Descriptor{}, fmt.Errorf("no image tagged %q: there are %q", tag, tags)
 }
 
+func (l *layout) index() (ocispec.Index, error) {
+	var index ocispec.Index
+	text, err := readAll(l.files, ocispec.ImageIndexFile)
+	if err != nil {
+		return index, err
+	}
+	if err := json.Unmarshal(text, &index); err != nil {
+		return index, fmt.Errorf("read %s: %w", ocispec.ImageIndexFile, err)
+	}
+	return index, nil
+}
+
 func (l *layout) manifest(_ context.Context, desc ocispec.Descriptor) (ocispec.Descriptor, []byte, error) {
 	name, err := blobPath(desc.Digest)
 	if err != nil {
-		return desc, nil, fmt.Errorf("OCI layout %q: %w", l.name, err)
+		return desc, nil, fmt.Errorf("%s: %w", l.name, err)
 	}
-	text, err := l.read(name)
+	text, err := readAll(l.files, name)
 	if err != nil {
-		return desc, nil, fmt.Errorf("OCI layout %q: %w", l.name, err)
+		return desc, nil, fmt.Errorf("%s: %w", l.name, err)
 	}
 	if got := desc.Digest.Algorithm().FromBytes(text); got != desc.Digest {
-		return desc, nil, fmt.Errorf("OCI layout %q: blob %s has digest %s", l.name, desc.Digest, got)
+		return desc, nil, fmt.Errorf("%s: blob %s has digest %s", l.name, desc.Digest, got)
 	}
 	if desc.Size < 0 {
 		// Found by digest alone: the document says what it is.
@@ -116,14 +153,29 @@ func (l *layout) manifest(_ context.Context, desc ocispec.Descriptor) (ocispec.D
 	return desc, text, nil
 }
 
-func (l *layout) blob(_ context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+func (l *layout) blob(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
 	name, err := blobPath(desc.Digest)
 	if err != nil {
-		return nil, fmt.Errorf("OCI layout %q: %w", l.name, err)
+		return nil, fmt.Errorf("%s: %w", l.name, err)
 	}
-	f, err := l.open(name)
+	r, err := openBlob(l.files, name, desc, offset)
 	if err != nil {
-		return nil, fmt.Errorf("OCI layout %q: %w", l.name, err)
+		return nil, fmt.Errorf("%s: %w", l.name, err)
+	}
+	return r, nil
+}
+
+// openBlob opens a file as a blob, verified if it is read from its start.
+func openBlob(from files, name string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	f, err := from.open(name)
+	if err != nil {
+		return nil, err
+	}
+	if offset > 0 {
+		if _, err := f.Seek(offset, io.SeekStart); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return f, nil
 	}
 	v, err := newVerifier(f, desc)
 	if err != nil {
@@ -132,8 +184,9 @@ func (l *layout) blob(_ context.Context, desc ocispec.Descriptor) (io.ReadCloser
 	return v, nil
 }
 
-func (l *layout) read(name string) ([]byte, error) {
-	f, err := l.open(name)
+// readAll reads a document.
+func readAll(from files, name string) ([]byte, error) {
+	f, err := from.open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -145,50 +198,9 @@ func (l *layout) read(name string) ([]byte, error) {
 	return text, err
 }
 
-// open opens a regular file inside the layout; a FIFO there must not block the build.
-func (l *layout) open(name string) (*os.File, error) {
-	info, err := l.root.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	return l.root.Open(name)
-}
-
 func blobPath(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil {
 		return "", fmt.Errorf("digest %q: %w", d, err)
 	}
-	return path.Join("blobs", d.Algorithm().String(), d.Encoded()), nil
-}
-
-// verifier checks size and digest of what is read through it.
-type verifier struct {
-	io.ReadCloser
-	desc  ocispec.Descriptor
-	check digest.Verifier
-	left  int64
-}
-
-func newVerifier(r io.ReadCloser, desc ocispec.Descriptor) (*verifier, error) {
-	if err := desc.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("digest %q: %w", desc.Digest, err)
-	}
-	return &verifier{ReadCloser: r, desc: desc, check: desc.Digest.Verifier(), left: desc.Size}, nil
-}
-
-// Read is [io.Reader]'s.
-func (v *verifier) Read(p []byte) (int, error) {
-	n, err := v.ReadCloser.Read(p)
-	v.check.Write(p[:n]) //nolint:errcheck // a hash never fails
-	v.left -= int64(n)
-	switch {
-	case v.left < 0, errors.Is(err, io.EOF) && v.left > 0:
-		return n, fmt.Errorf("blob %s has another size than the %d bytes its descriptor says", v.desc.Digest, v.desc.Size)
-	case errors.Is(err, io.EOF) && !v.check.Verified():
-		return n, fmt.Errorf("blob %s has another digest", v.desc.Digest)
-	}
-	return n, err
+	return path.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded()), nil
 }

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/trowel-build/trowel/host/internal/registry"
@@ -15,12 +12,21 @@ import (
 
 // client is what is wanted of a registry client.
 type client interface {
-	Manifest(ctx context.Context, ref registry.Reference) (v1.Descriptor, []byte, error)
-	Blob(ctx context.Context, repository registry.Repository, desc v1.Descriptor) (io.ReadCloser, error)
+	Manifest(ctx context.Context, ref registry.Reference) (ocispec.Descriptor, []byte, error)
+	Blob(ctx context.Context, repository registry.Repository, desc ocispec.Descriptor) (io.ReadCloser, error)
+	BlobFrom(ctx context.Context, repository registry.Repository, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
 }
 
 // OpenRemote opens an image in a registry.
 func OpenRemote(ctx context.Context, c client, reference string, platform ocispec.Platform) (*Image, error) {
+	s, err := openRemote(ctx, c, reference)
+	if err != nil {
+		return nil, err
+	}
+	return s.Image(ctx, platform)
+}
+
+func openRemote(ctx context.Context, c client, reference string) (*Source, error) {
 	ref, err := registry.ParseReference(reference)
 	if err != nil {
 		return nil, err
@@ -30,12 +36,7 @@ func OpenRemote(ctx context.Context, c client, reference string, platform ocispe
 	if err != nil {
 		return nil, err
 	}
-	i, err := open(ctx, ref.String(), r, desc, document, platform)
-	if err != nil {
-		return nil, err
-	}
-	i.Repository = ref.Repository
-	return i, nil
+	return &Source{Name: ref.String(), Top: desc, Document: document, Reference: ref, place: r}, nil
 }
 
 // remote is a repository in a registry.
@@ -52,14 +53,12 @@ func (r *remote) manifest(ctx context.Context, desc ocispec.Descriptor) (ocispec
 }
 
 func (r *remote) get(ctx context.Context, ref registry.Reference) (ocispec.Descriptor, []byte, error) {
-	d, document, err := r.client.Manifest(ctx, ref)
-	return ocispec.Descriptor{MediaType: string(d.MediaType), Digest: digest.Digest(d.Digest.String()), Size: d.Size}, document, err
+	return r.client.Manifest(ctx, ref)
 }
 
-func (r *remote) blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	h, err := v1.NewHash(desc.Digest.String())
-	if err != nil {
-		return nil, fmt.Errorf("digest %q: %w", desc.Digest, err)
+func (r *remote) blob(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	if offset > 0 {
+		return r.client.BlobFrom(ctx, r.repository, desc, offset)
 	}
-	return r.client.Blob(ctx, r.repository, v1.Descriptor{MediaType: types.MediaType(desc.MediaType), Digest: h, Size: desc.Size})
+	return r.client.Blob(ctx, r.repository, desc)
 }

@@ -30,8 +30,8 @@ func assemble(o order, ids identities) error {
 		return err
 	}
 	a.outside = append(a.outside, a.scratch.mount, a.root)
-	for _, make := range []func() error{a.mountDev, a.mountProc, a.mountSys, a.hideProc} {
-		if err := make(); err != nil {
+	for _, mount := range []func() error{a.mountDev, a.mountProc, a.mountSys, a.hideProc} {
+		if err := mount(); err != nil {
 			return err
 		}
 	}

@@ -60,7 +60,7 @@ func TestSetUserID(t *testing.T) {
 	program := filepath.Join(base(r), "bin/super")
 	text, err := os.ReadFile(inside)
 	must(t, err)
-	must(t, os.WriteFile(program, text, 0o755))
+	writeProgram(t, program, text)
 	must(t, os.Chmod(program, 0o755|os.ModeSetuid))
 	p := Process{Args: []string{"super", "mkdir", "/etc/by-root"}, Env: []string{"PATH=/bin"}, Dir: "/", User: User{UID: 1000, GID: 1000}}
 	mustOutput(t, r, p)
@@ -138,6 +138,23 @@ func TestDirectoryByDescriptor(t *testing.T) {
 	}
 }
 
+// A directory outside the root is recognised by its name.
+func TestDirectoryOutside(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	inOwnMountNamespace(t, func() {
+		must(t, unix.Chdir("/"))
+		must(t, unix.Chroot(dir))
+		if err := enterDirectory("outside", nil); err == nil {
+			t.Error("entered a directory outside the root")
+		}
+		must(t, unix.Chdir("/"))
+		if err := enterDirectory("/", nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestChrootEscape(t *testing.T) {
 	t.Parallel()
 	marker := filepath.Join(t.TempDir(), "marker")
@@ -164,7 +181,7 @@ func TestAttackBuilder(t *testing.T) {
 func TestInterpreterIsOurselves(t *testing.T) {
 	t.Parallel()
 	r := newRootfs(t, 1)
-	must(t, os.WriteFile(filepath.Join(base(r), "bin/trap"), []byte("#!/proc/self/exe\n"), 0o755))
+	writeProgram(t, filepath.Join(base(r), "bin/trap"), []byte("#!/proc/self/exe\n"))
 	copyLibraries(t, base(r))
 	p := command()
 	p.Args = []string{"trap"}
@@ -199,7 +216,7 @@ func copyLibraries(t *testing.T, root string) {
 		text, err := os.ReadFile(path)
 		must(t, err)
 		must(t, os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o755))
-		must(t, os.WriteFile(filepath.Join(root, path), text, 0o755))
+		writeProgram(t, filepath.Join(root, path), text)
 	}
 }
 

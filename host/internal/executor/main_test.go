@@ -95,7 +95,7 @@ func newRootfs(t testing.TB, layers int) Rootfs {
 	for _, d := range []string{"proc", "sys", "dev", "bin", "etc", "tmp"} {
 		must(t, os.MkdirAll(filepath.Join(base(r), d), 0o755))
 	}
-	must(t, os.Chmod(filepath.Join(base(r), "tmp"), 0o1777))
+	must(t, os.Chmod(filepath.Join(base(r), "tmp"), 0o777|os.ModeSticky))
 	for _, f := range []string{"etc/resolv.conf", "etc/hosts"} {
 		must(t, os.WriteFile(filepath.Join(base(r), f), nil, 0o644))
 	}
@@ -126,7 +126,26 @@ func copyProgram(t testing.TB, path string) {
 	}
 	program, err := os.ReadFile(inside)
 	must(t, err)
-	must(t, os.WriteFile(path, program, 0o755))
+	writeProgram(t, path, program)
+}
+
+// writeProgram writes a file that is to be executed: while a process that another test starts has it open for writing,
+// between its fork and its execve, nobody could.
+func writeProgram(t testing.TB, path string, text []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	must(t, os.WriteFile(path, text, 0o755))
+}
+
+// ownProgram copies the tests' program to where everybody can start it.
+func ownProgram(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	path := filepath.Join(filepath.Dir(inside), name)
+	writeProgram(t, path, text)
+	return path
 }
 
 // command is a process that runs the program.
@@ -179,23 +198,26 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// everybodysTemp makes a directory for temporary files of any user; the machine's may be root's alone.
+func everybodysTemp(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(inside), "tmp")
+	must(t, err)
+	must(t, os.Chmod(dir, 0o777|os.ModeSticky))
+	return dir
+}
+
 // TestElsewhere runs the other tests again: with the builder's /proc, as root of a user namespace, and as ordinary users.
 // An ordinary user's own tests run in a user namespace from the start.
 func TestElsewhere(t *testing.T) {
 	if os.Getenv(envInside) != "" {
 		return // this is elsewhere
 	}
-	self, err := os.Executable()
-	must(t, err)
-	// Everybody must be able to start it.
-	program := filepath.Join(filepath.Dir(inside), "tests")
-	text, err := os.ReadFile(self)
-	must(t, err)
-	must(t, os.WriteFile(program, text, 0o755))
+	program := ownProgram(t, "tests")
 	start := func(name string, env []string, attr *syscall.SysProcAttr) {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), program, "-test.count=1", "-test.timeout=3m", "-test.v="+fmt.Sprint(testing.Verbose()))
-			cmd.Env = append(append(os.Environ(), envInside+"="+inside), env...)
+			cmd.Env = append(append(os.Environ(), envInside+"="+inside, "TMPDIR="+everybodysTemp(t)), env...)
 			cmd.SysProcAttr = attr
 			cmd.Dir = "/"
 			out, err := cmd.CombinedOutput()

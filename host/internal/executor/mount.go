@@ -74,7 +74,7 @@ func resolve(root int, path string, how uint64) (int, error) {
 	for {
 		fd, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: how})
 		// The kernel asks to try again where something was renamed meanwhile.
-		if err != unix.EAGAIN && err != unix.EINTR { //nolint:errorlint // the bare errno of a system call
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 			return fd, err
 		}
 	}

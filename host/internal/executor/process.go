@@ -85,7 +85,7 @@ type Mount struct {
 	// Source is an absolute path outside; File an open directory or file instead. SubPath is resolved below either, and
 	// below Layers, with that as its root.
 	Source   string
-	File     *os.File `json:"-"`
+	File     *os.File
 	Layers   Rootfs
 	SubPath  string
 	ReadOnly bool

@@ -12,7 +12,7 @@ import (
 )
 
 // Run runs a process in a root file system and returns when it, every process it left behind, and its output are done.
-// The error is an *[ExitError] if the command failed, ctx's if it was cancelled, a *[SetupError] if the command did not
+// The error is an *[ExitError] if the command failed, ctx's cause if it was cancelled, a *[SetupError] if the command did not
 // start. It may be called from many goroutines, each with an Upper, Work and Merged of its own.
 func (l *Launcher) Run(ctx context.Context, root Rootfs, p Process) error {
 	if err := errors.Join(root.check(), p.check()); err != nil {

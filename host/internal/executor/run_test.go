@@ -51,6 +51,7 @@ func TestEnvironment(t *testing.T) {
 		{"host name", "somewhere", func(p *Process) { p.Hostname = "somewhere" }, []string{"host"}},
 		{"root, no groups, umask", "0 0 [] 022", func(*Process) {}, []string{"id"}},
 		{"null input", "", func(*Process) {}, []string{"cat", "/dev/stdin"}},
+		{"input is the step's own", "same", func(*Process) {}, []string{"same", "/dev/stdin", "/dev/null"}},
 		{"PID 1", "inside", func(*Process) {}, []string{"cat", "/proc/self/comm"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,7 +109,9 @@ func TestOutputFails(t *testing.T) {
 	t.Parallel()
 	p := command("cat", "/bin/inside") // more than a pipe holds
 	p.Stdout = failingWriter{}
-	if err := launcher.Run(t.Context(), newRootfs(t, 1), p); !errors.Is(err, errFull) {
+	err := launcher.Run(t.Context(), newRootfs(t, 1), p)
+	var exit *ExitError
+	if !errors.Is(err, errFull) || errors.As(err, &exit) {
 		t.Errorf("err = %v", err)
 	}
 }
@@ -123,7 +126,7 @@ func TestCommandNotStarted(t *testing.T) {
 	t.Parallel()
 	r := newRootfs(t, 1)
 	for name, text := range map[string]string{"script": "#!/bin/missing\n", "garbage": "\x7fELF garbage"} {
-		must(t, os.WriteFile(base(r)+"/bin/"+name, []byte(text), 0o755))
+		writeProgram(t, base(r)+"/bin/"+name, []byte(text))
 	}
 	must(t, os.WriteFile(base(r)+"/bin/data", nil, 0o644))
 	for _, tt := range []struct {

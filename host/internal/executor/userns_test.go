@@ -201,12 +201,8 @@ func TestProbeOutside(t *testing.T) {
 	if !userNamespace(t).Initial {
 		return // there is no way back to being ordinary
 	}
-	self := filepath.Join(filepath.Dir(inside), "probing")
-	text, err := os.ReadFile("/proc/self/exe")
-	must(t, err)
-	must(t, os.WriteFile(self, text, 0o755))
-	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), envNested+"=probe")
+	cmd := exec.CommandContext(t.Context(), ownProgram(t, "probing"))
+	cmd.Env = append(os.Environ(), envNested+"=probe", "TMPDIR="+everybodysTemp(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
 	want := "user namespace fresh 1\n" +

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"path"
 	"slices"
 
 	"github.com/distribution/reference"
@@ -48,13 +49,18 @@ func WriteDockerArchive(ctx context.Context, w io.Writer, m Image) error {
 	return m.writeArchive(ctx, w, document)
 }
 
-// writeArchive writes a layout as a tar, the same bytes for the same image. What readers need first comes first, so that
-// a stream can be looked at without keeping it.
+// writeArchive writes the image as an archive.
 func (m *Image) writeArchive(ctx context.Context, w io.Writer, dockerManifest []byte) error {
 	entries, err := m.indexEntries()
 	if err != nil {
 		return err
 	}
+	return writeArchive(ctx, w, entries, dockerManifest, m.blobs())
+}
+
+// writeArchive writes a layout as a tar, the same bytes for the same image. What readers need first comes first, so that
+// a stream can be looked at without keeping it.
+func writeArchive(ctx context.Context, w io.Writer, entries []ocispec.Descriptor, dockerManifest []byte, blobs []Blob) error {
 	index, err := json.Marshal(newIndex(entries))
 	if err != nil {
 		return err
@@ -75,13 +81,11 @@ func (m *Image) writeArchive(ctx context.Context, w io.Writer, dockerManifest []
 			return err
 		}
 	}
-	for _, dir := range []string{"blobs/", "blobs/sha256/"} {
-		if err := a.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, Format: tar.FormatPAX}); err != nil {
-			return err
-		}
-	}
-	blobs := m.blobs()
+	blobs = slices.Clone(blobs)
 	slices.SortFunc(blobs, func(a, b Blob) int { return cmp.Compare(a.Descriptor.Digest, b.Descriptor.Digest) })
+	if err := a.directories(blobs); err != nil {
+		return err
+	}
 	for _, b := range blobs {
 		if err := a.blob(ctx, b); err != nil {
 			return err
@@ -107,4 +111,20 @@ func (a archive) blob(ctx context.Context, b Blob) error {
 		return err
 	}
 	return b.copyTo(ctx, a)
+}
+
+// directories writes those of the blobs, which are sorted: one for each algorithm of digests.
+func (a archive) directories(blobs []Blob) error {
+	names := []string{"blobs/"}
+	for _, b := range blobs {
+		if dir := path.Dir(blobPath(b.Descriptor)) + "/"; dir != names[len(names)-1] {
+			names = append(names, dir)
+		}
+	}
+	for _, dir := range names {
+		if err := a.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, Format: tar.FormatPAX}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

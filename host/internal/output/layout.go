@@ -17,6 +17,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/image"
@@ -117,6 +118,14 @@ func WriteOCIDirectory(ctx context.Context, dir string, m Image) (err error) {
 	if len(m.Names) == 0 {
 		entries[0].Annotations[ocispec.AnnotationRefName] = "latest"
 	}
+	return writeDirectory(ctx, dir, entries, m.blobs())
+}
+
+// atOnce is how many blobs are written to a directory beside each other: more only make a disk seek.
+const atOnce = 4
+
+// writeDirectory puts blobs into a layout and then names them in its index.
+func writeDirectory(ctx context.Context, dir string, entries []ocispec.Descriptor, blobs []Blob) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -126,10 +135,13 @@ func WriteOCIDirectory(ctx context.Context, dir string, m Image) (err error) {
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	l := ociLayout{root}
-	for _, b := range m.blobs() {
-		if err := l.addBlob(ctx, b); err != nil {
-			return err
-		}
+	g, writing := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, b := range blobs {
+		g.Go(func() error { return l.addBlob(writing, b) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	unlock, err := l.lock(ctx)
 	if err != nil {

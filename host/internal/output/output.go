@@ -6,8 +6,6 @@ package output
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -115,16 +113,19 @@ func (b Blob) copyTo(ctx context.Context, w io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	hash := sha256.New()
-	n, err := copyContext(ctx, io.MultiWriter(w, hash), io.LimitReader(r, d.Size+1))
+	if err := d.Digest.Validate(); err != nil {
+		return err
+	}
+	digester := d.Digest.Algorithm().Digester()
+	n, err := copyContext(ctx, io.MultiWriter(w, digester.Hash()), io.LimitReader(r, d.Size+1))
 	if err != nil {
 		return err
 	}
 	if n != d.Size {
 		return fmt.Errorf("it has not the %d bytes that the manifest says", d.Size)
 	}
-	if got := hex.EncodeToString(hash.Sum(nil)); got != d.Digest.Encoded() {
-		return fmt.Errorf("its content has digest sha256:%s", got)
+	if got := digester.Digest(); got != d.Digest {
+		return fmt.Errorf("its content has digest %s", got)
 	}
 	return nil
 }

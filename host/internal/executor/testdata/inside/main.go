@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -83,6 +84,13 @@ func do(what string, args []string) error {
 		return attack(args[0])
 	case "calls":
 		return calls()
+	case "same":
+		var a, b syscall.Stat_t
+		err := errors.Join(syscall.Stat(args[0], &a), syscall.Stat(args[1], &b))
+		if a.Dev == b.Dev && a.Ino == b.Ino {
+			fmt.Print("same")
+		}
+		return err
 	case "stat":
 		return stat(args)
 	}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	envSetUp = "TROWEL_TEST_SET_UP" // become an ordinary user first: see becomeUser
+	envShell = "TROWEL_TEST_SHELL"  // the shell of the base image, already built
+)
+
+func goArch() string { return runtime.GOARCH }
+
+// TestScriptsAsUser runs the scenarios again as an ordinary user, where root may do so.
+func TestScriptsAsUser(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(envShell) != "" || os.Getuid() != 0 || !manyIDs() {
+		return // this is the user
+	}
+	dir, err := os.MkdirTemp("", "scripts-as-user-") // t.TempDir's parents are root's alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	program, shell := filepath.Join(dir, "bin", "tests"), filepath.Join(dir, "bin", "sh")
+	for _, d := range []string{"bin", "cmd/trowel", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "tmp"), 0o1777), os.CopyFS(filepath.Join(dir, "testdata/script"), os.DirFS("../../testdata/script"))); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", shell, "./testdata/shell")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the shell: %v\n%s", err, out)
+	}
+	text, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestScripts$", "-test.count=1", "-test.timeout=10m")
+	cmd.Dir = filepath.Join(dir, "cmd/trowel")
+	cmd.Env = append(os.Environ(), envShell+"="+shell, envSetUp+"=user", "TMPDIR="+filepath.Join(dir, "tmp"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// becomeUser becomes an ordinary user that has IDs of its own in /etc/subuid, in this mount namespace alone, and starts
+// this program once more.
+func becomeUser() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	const id = 4321
+	passwd, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"/etc/passwd": string(passwd) + fmt.Sprintf("trowel-tester:x:%d:%d::/:/bin/sh\n", id, id),
+		"/etc/subuid": "trowel-tester:200000:65536\n",
+		"/etc/subgid": "trowel-tester:200000:65536\n",
+	} {
+		if err := mountOver(name, text); err != nil {
+			return fmt.Errorf("replace %s: %w", name, err)
+		}
+	}
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, envSetUp+"=") })
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(id), syscall.Setuid(id)); err != nil {
+		return err
+	}
+	return syscall.Exec("/proc/self/exe", os.Args, env)
+}
+
+// mountOver mounts a file with other content over one of the system.
+func mountOver(name, text string) error {
+	f, err := os.CreateTemp("", "etc-")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
+		return nil // no newuidmap either, then
+	}
+	return errors.Join(unix.Mount(f.Name(), name, "", unix.MS_BIND, ""), os.Remove(f.Name()))
+}
