@@ -16,14 +16,16 @@ const smallFile = 64 << 10
 // crew writes small files with several goroutines. Its methods may be called by several goroutines, stop by one.
 type crew struct {
 	site    *site
-	jobs    chan smallJob
-	buffers sync.Pool // of *bytes.Buffer
+	jobs    []chan smallJob // one for each worker
+	buffers sync.Pool       // of *bytes.Buffer
 	pending sync.WaitGroup
 	workers sync.WaitGroup
 	once    sync.Once
 
-	mu  sync.Mutex
-	err error
+	mu   sync.Mutex
+	err  error
+	dir  string // of the last file
+	turn int    // whose it was
 }
 
 type smallJob struct {
@@ -33,16 +35,17 @@ type smallJob struct {
 
 func newCrew(s *site) *crew {
 	n := s.opts.workers()
-	c := &crew{site: s, jobs: make(chan smallJob, 8*n)}
+	c := &crew{site: s, jobs: make([]chan smallJob, n)}
 	c.buffers.New = func() any { return new(bytes.Buffer) }
-	for range n {
-		c.workers.Go(c.work)
+	for i := range c.jobs {
+		c.jobs[i] = make(chan smallJob, 32)
+		c.workers.Go(func() { c.work(c.jobs[i]) })
 	}
 	return c
 }
 
-func (c *crew) work() {
-	for j := range c.jobs {
+func (c *crew) work(jobs <-chan smallJob) {
+	for j := range jobs {
 		if err := c.site.makeSmall(&j.entry, j.content.Bytes()); err != nil {
 			c.fail(err)
 		}
@@ -85,8 +88,19 @@ func (c *crew) file(e *filetree.Entry, content io.Reader) error {
 		}
 	}
 	c.pending.Add(1)
-	c.jobs <- smallJob{entry: *e, content: b}
+	c.queue(e.Path) <- smallJob{entry: *e, content: b}
 	return nil
+}
+
+// queue is that of the worker who is to write the file at p. The files of a directory, which come one after the other, go
+// to one worker: two would only wait for the directory's lock.
+func (c *crew) queue(p string) chan<- smallJob {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if dir := filetree.Parent(p); dir != c.dir {
+		c.dir, c.turn = dir, (c.turn+1)%len(c.jobs)
+	}
+	return c.jobs[c.turn]
 }
 
 // drain waits until all files asked for are written.
@@ -97,7 +111,11 @@ func (c *crew) drain() error {
 
 // stop ends the crew's goroutines after the files asked for are written.
 func (c *crew) stop() error {
-	c.once.Do(func() { close(c.jobs) })
+	c.once.Do(func() {
+		for _, jobs := range c.jobs {
+			close(jobs)
+		}
+	})
 	c.workers.Wait()
 	return c.failure()
 }

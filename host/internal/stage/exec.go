@@ -72,7 +72,7 @@ func (b *builder) exec(ctx context.Context, st *step, x effect.Exec) error {
 // rootfs makes the stage's layers real, with an empty directory on top for what a process changes.
 func (b *builder) rootfs(ctx context.Context) (executor.Rootfs, *filetree.Tree, error) {
 	e := b.engine
-	names, err := e.unpack(ctx, b.layers)
+	names, err := b.directories(ctx)
 	if err != nil {
 		return executor.Rootfs{}, nil, err
 	}
@@ -84,6 +84,7 @@ func (b *builder) rootfs(ctx context.Context) (executor.Rootfs, *filetree.Tree, 
 		if names, err = e.flatten(ctx, names); err != nil {
 			return executor.Rootfs{}, nil, err
 		}
+		b.dirs = slices.Clone(names)
 	}
 	root := executor.Rootfs{LayersDir: e.Dir}
 	for _, at := range []*string{&root.Upper, &root.Work, &root.Merged} {

@@ -211,6 +211,10 @@ func (e *Engine) copyBlob(ctx context.Context, l *Layer, out *blob.Writer, in io
 	if _, err := io.Copy(out, t.reader(in)); err != nil {
 		return err
 	}
+	if got := out.Digest(); got != l.known.Digest {
+		// Who reads the blob already must learn what the caller makes of this, so the caller aborts the writer.
+		return fmt.Errorf("blob %q: its content has the digest %q", l.known.Digest, got)
+	}
 	_, err = out.CommitAs(ctx, l.known.Digest)
 	return err
 }

@@ -90,6 +90,10 @@ type builder struct {
 	tree   *filetree.Tree
 	merged int
 	view   *filetree.Tree
+
+	// dirs are the directories of the first `covered` layers, lowest first, below Engine.Dir.
+	dirs    []string
+	covered int
 }
 
 // run goes through the stage's steps.

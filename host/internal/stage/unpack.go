@@ -21,10 +21,11 @@ type unpacked struct {
 	entangled error
 }
 
-// unpack makes directories of layers and returns their names below e.Dir, lowest first: one for each layer, or a single one
-// for all where they depend on each other's files.
-func (e *Engine) unpack(ctx context.Context, layers []*Layer) ([]string, error) {
-	err := each(layers, func(l *Layer) error {
+// directories makes a directory of each of the stage's layers that has none yet, and returns the names of all below
+// Engine.Dir, lowest first. Where layers depend on each other's files there is one directory for all.
+func (b *builder) directories(ctx context.Context) ([]string, error) {
+	e, fresh := b.engine, b.layers[b.covered:]
+	err := each(fresh, func(l *Layer) error {
 		if l.isDir() {
 			return nil
 		}
@@ -34,23 +35,42 @@ func (e *Engine) unpack(ctx context.Context, layers []*Layer) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	tree := filetree.Empty()
-	names := make([]string, 0, len(layers))
-	for i, l := range layers {
-		below := tree
-		if tree, err = e.merge(ctx, below, layers[i:i+1]); err != nil {
-			return nil, err
-		}
-		name, err := l.dir.get(func() (string, error) { return e.finishUnpack(l, below, tree) })
+	for i, l := range fresh {
+		name, err := b.directory(ctx, l, b.covered+i)
 		if errors.Is(err, rootfs.ErrEntangled) {
-			return e.unpackTogether(ctx, layers)
+			together, err := e.unpackTogether(ctx, b.layers)
+			b.dirs, b.covered = []string{together}, len(b.layers)
+			return b.dirs, err
 		}
 		if err != nil {
 			return nil, err
 		}
-		names = append(names, name)
+		b.dirs = append(b.dirs, name)
 	}
-	return names, nil
+	b.covered = len(b.layers)
+	return b.dirs, nil
+}
+
+// directory is the directory of the layer with this index, complete.
+func (b *builder) directory(ctx context.Context, l *Layer, at int) (string, error) {
+	if l.isDir() {
+		return l.upper, nil // and nothing waits until it is written as a layer, too
+	}
+	return l.dir.get(func() (string, error) {
+		below, merged := filetree.Empty(), 0
+		if b.tree != nil && b.merged <= at {
+			below, merged = b.tree, b.merged
+		}
+		below, err := b.engine.merge(ctx, below, b.layers[merged:at])
+		if err != nil {
+			return "", err
+		}
+		tree, err := b.engine.merge(ctx, below, b.layers[at:at+1])
+		if err != nil {
+			return "", err
+		}
+		return b.engine.finishUnpack(l, below, tree)
+	})
 }
 
 // isDir says whether the layer has its directory from the process that made it.
@@ -93,9 +113,6 @@ func (e *Engine) unpackAlone(ctx context.Context, l *Layer) (_ *unpacked, err er
 
 // finishUnpack completes a layer's directory once it is known what the layer lies on.
 func (e *Engine) finishUnpack(l *Layer, below, merged *filetree.Tree) (string, error) {
-	if l.isDir() {
-		return l.upper, nil
-	}
 	u, err := l.raw.get(nil) // made before
 	if err != nil {
 		return "", err
@@ -109,9 +126,9 @@ func (e *Engine) finishUnpack(l *Layer, below, merged *filetree.Tree) (string, e
 }
 
 // unpackTogether unpacks the merged view of layers that depend on each other's files.
-func (e *Engine) unpackTogether(ctx context.Context, layers []*Layer) ([]string, error) {
+func (e *Engine) unpackTogether(ctx context.Context, layers []*Layer) (string, error) {
 	top := layers[len(layers)-1]
-	name, err := top.together.get(func() (string, error) {
+	return top.together.get(func() (string, error) {
 		var all []rootfs.Layer
 		for _, l := range layers {
 			x, err := l.Index(ctx)
@@ -135,7 +152,6 @@ func (e *Engine) unpackTogether(ctx context.Context, layers []*Layer) ([]string,
 		e.warnLosses(losses)
 		return name, err
 	})
-	return []string{name}, err
 }
 
 // visitFunc is a function as a [layer.Visitor].
