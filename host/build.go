@@ -49,6 +49,7 @@ type build struct {
 	sources  *sources
 	targets  *targets
 	work     *workDir
+	memory   *workDir // in memory; nil if there is none
 	created  time.Time
 }
 
@@ -189,11 +190,26 @@ func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stag
 	if err != nil {
 		return nil, err
 	}
+	var memory *stage.Memory
+	if lowered.runs() {
+		var budget int64
+		if b.memory, budget = openTreeMemory(b.treeMemory()); b.memory != nil {
+			memory = stage.NewMemory(b.memory.trees, budget)
+		}
+	}
 	return stage.New(stage.Options{
 		Plan: b.plan, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts,
-		Store: store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: layers,
+		Store: store, Dir: b.work.trees, Memory: memory, Cache: b.tiers, NoCache: b.noCache, Layers: layers,
 		Launcher: b.Launcher, Run: run, Publish: publish, Progress: b.progress(), Created: b.created, Jobs: b.Jobs,
 	})
+}
+
+// treeMemory is how much memory unpacked layers may take; negative means what seems right.
+func (b *build) treeMemory() int64 {
+	if b.TreeMemory == nil {
+		return -1
+	}
+	return *b.TreeMemory
 }
 
 // noCache says whether a stage is to be built anew.
@@ -217,8 +233,10 @@ func (b *build) close() error {
 	if b.sources != nil {
 		errs = append(errs, b.sources.close())
 	}
-	if b.work != nil {
-		errs = append(errs, b.work.close())
+	for _, w := range []*workDir{b.memory, b.work} {
+		if w != nil {
+			errs = append(errs, w.close())
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -100,8 +100,7 @@ func (b *build) deliver(ctx context.Context, img *image.Assembled, built *stage.
 }
 
 func joinStop(p *pusher, err error) error {
-	_ = p.stop()
-	return err
+	return p.cause(err)
 }
 
 // outputImage is the image in the form that the outputs want.

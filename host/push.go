@@ -23,7 +23,7 @@ type pusher struct {
 	repositories []registry.Repository
 	group        errgroup.Group
 	ctx          context.Context //nolint:containedctx // of the group, which lives as long
-	cancel       context.CancelFunc
+	cancel       context.CancelCauseFunc
 
 	mu      sync.Mutex
 	started map[*stage.Layer]bool
@@ -32,7 +32,7 @@ type pusher struct {
 // startPush asks the registries whether the image may be pushed, and returns the pusher with the context under which the
 // stages are to be built: it ends when a push fails, and not when all pushes are done, for caches are still filled then.
 func (b *build) startPush(ctx context.Context) (*pusher, context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	p := &pusher{build: b, ctx: ctx, cancel: cancel, started: map[*stage.Layer]bool{}}
 	for _, ref := range b.targets.push {
 		if !slices.Contains(p.repositories, ref.Repository) {
@@ -50,10 +50,22 @@ func (p *pusher) start(do func() error) {
 	p.group.Go(func() error {
 		err := do()
 		if err != nil {
-			p.cancel()
+			p.cancel(err)
 		}
 		return err
 	})
+}
+
+// wait waits for all that was started, and gives the first error: what ended because of it says no more than that.
+func (p *pusher) wait() error {
+	err := p.group.Wait()
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(p.ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
 }
 
 // Layer starts to push a layer. It does not wait.
@@ -113,14 +125,14 @@ func (p *pusher) blob(to registry.Repository, b registry.Blob, from []registry.R
 // finish waits until all layers are pushed, and pushes config, manifest and tags.
 func (p *pusher) finish(ctx context.Context, img *image.Assembled) error {
 	if len(p.repositories) == 0 {
-		return p.group.Wait()
+		return p.wait()
 	}
 	for _, repository := range p.repositories {
 		p.start(func() error {
 			return p.blob(repository, memoryBlob{img.Config}, nil, "config "+short(img.Config.Descriptor.Digest.String()))
 		})
 	}
-	if err := p.group.Wait(); err != nil {
+	if err := p.wait(); err != nil {
 		return err
 	}
 	// The tags of one repository go one after the other: the first request brings the manifest, the others find it.
@@ -147,8 +159,8 @@ func (p *pusher) finish(ctx context.Context, img *image.Assembled) error {
 
 // stop ends all pushes.
 func (p *pusher) stop() error {
-	p.cancel()
-	if err := p.group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+	p.cancel(nil)
+	if err := p.wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil

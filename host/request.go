@@ -68,6 +68,9 @@ type Request struct {
 	// WorkDir is a directory for what a build needs while it runs; it should be on the file system of the local cache.
 	// Empty means the system's directory for temporary files.
 	WorkDir string
+	// TreeMemory is how many bytes of unpacked layers may be held in memory while processes run; nil means a quarter of
+	// what is free, at most 2 GiB, and 0 none.
+	TreeMemory *int64
 	// Jobs is how many stages are built at once; 0 means as many as the plan allows.
 	Jobs int
 	// Launcher runs the processes of RUN. Without one a build that has to run something fails before it starts.

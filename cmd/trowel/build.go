@@ -127,6 +127,9 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 		r.CompressionLevel = f.compressionLevel
 	}
 	var err error
+	if r.TreeMemory, err = treeMemory(f, settings); err != nil {
+		return r, err
+	}
 	if r.BuildArgs, err = p.buildArgs(f); err != nil {
 		return r, err
 	}
@@ -138,6 +141,19 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 	}
 	r.Epoch, err = epoch(first(r.BuildArgs["SOURCE_DATE_EPOCH"], p.getenv("SOURCE_DATE_EPOCH")))
 	return r, err
+}
+
+// treeMemory is how much memory unpacked layers may take, if anybody said.
+func treeMemory(f *buildFlags, settings config.Config) (*int64, error) {
+	size := settings.Build.TreeMemory
+	if f.treeMemory != "" {
+		n, err := config.ParseSize(f.treeMemory)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--tree-memory: %w", err)}
+		}
+		size = &n
+	}
+	return (*int64)(size), nil
 }
 
 // buildArgs are --build-arg's, and the proxies of the environment are not: a build must not depend on them unasked.

@@ -16,6 +16,7 @@ type buildFlags struct {
 	noCacheFor, addHosts                 []string
 	progress, metadataFile, iidFile      string
 	config, cacheDir, workDir, isolation string
+	treeMemory                           string
 	compression                          string
 	compressionLevel, jobs               int
 	push, noCache, quiet                 bool
@@ -47,6 +48,7 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.cacheDir, "cache-dir", "", "keep the local cache in this `DIR` (default: trowel in the user's cache directory)")
 	flags.BoolVar(&f.noLocalCache, "no-local-cache", false, "neither read nor write the local cache")
 	flags.StringVar(&f.workDir, "work-dir", "", "keep what the build needs while it runs in this `DIR` (default: beside the cache)")
+	flags.StringVar(&f.treeMemory, "tree-memory", "", "hold up to this `SIZE` of unpacked layers in memory while RUN runs; 0 holds none (default: a quarter of what is free, at most 2GiB)")
 	flags.StringVar(&f.isolation, "isolation", "", "how RUN is isolated: auto or namespaces")
 	flags.StringVar(&f.compression, "compression", "", "compress layers with gzip, zstd or none")
 	flags.IntVar(&f.compressionLevel, "compression-level", 0, "how hard to compress, on the codec's own scale; 0 is Trowel's default")

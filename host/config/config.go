@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/BurntSushi/toml"
 
@@ -45,6 +46,9 @@ type Build struct {
 	CacheSize Size `toml:"cache-size"`
 	// WorkDir holds what a build needs while it runs; empty means a directory beside the cache.
 	WorkDir string `toml:"work-dir"`
+	// TreeMemory is how much memory unpacked layers may take while processes run; absent means a quarter of what is
+	// free, at most 2 GiB.
+	TreeMemory *Size `toml:"tree-memory"`
 }
 
 // Size is a number of bytes, written as "512MiB", "2GB" or a plain number.
@@ -100,7 +104,7 @@ func DefaultFiles() []string {
 func Load(from Sources) (Config, error) {
 	c := Config{Build: Build{Compression: "gzip", Isolation: "auto", CacheSize: 20 << 30}}
 	for _, name := range from.Files {
-		if err := readFile(&c, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := readFile(&c, name); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			return Config{}, err
 		}
 	}
@@ -165,6 +169,10 @@ func variables(b *Build) map[string]func(string) error {
 		"TROWEL_CACHE_DIR":   text(&b.CacheDir),
 		"TROWEL_WORK_DIR":    text(&b.WorkDir),
 		"TROWEL_CACHE_SIZE":  func(v string) error { return b.CacheSize.UnmarshalText([]byte(v)) },
+		"TROWEL_TREE_MEMORY": func(v string) error {
+			b.TreeMemory = new(Size)
+			return b.TreeMemory.UnmarshalText([]byte(v))
+		},
 		"TROWEL_COMPRESSION_LEVEL": func(v string) (err error) {
 			b.CompressionLevel, err = strconv.Atoi(v)
 			return err

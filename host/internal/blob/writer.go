@@ -54,7 +54,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Commit ends the blob and stores it under the digest of what was written.
 func (w *Writer) Commit(ctx context.Context) (*Blob, error) {
-	return w.commit(ctx, w.digest())
+	return w.commit(ctx, w.Digest())
 }
 
 // CommitAs is Commit for content that has to have a certain digest. Other content is not stored.
@@ -62,13 +62,14 @@ func (w *Writer) CommitAs(ctx context.Context, want digest.Digest) (*Blob, error
 	if err := check(want); err != nil {
 		return nil, w.end(err)
 	}
-	if got := w.digest(); got != want {
+	if got := w.Digest(); got != want {
 		return nil, w.end(fmt.Errorf("blob %q: its content has the digest %q", want, got))
 	}
 	return w.commit(ctx, want)
 }
 
-func (w *Writer) digest() digest.Digest { return digest.NewDigest(digest.SHA256, w.hash) }
+// Digest is that of what was written so far.
+func (w *Writer) Digest() digest.Digest { return digest.NewDigest(digest.SHA256, w.hash) }
 
 func (w *Writer) commit(ctx context.Context, d digest.Digest) (*Blob, error) {
 	if w.ended {

@@ -42,6 +42,7 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 		return nil, err
 	}
 	l := e.pendingLayer(p)
+	l.bytes = sizeOf(changes)
 	if l.tar = tee; tee != nil {
 		e.background.Go(func() error {
 			_, err := l.raw.get(func() (*unpacked, error) { return e.unpackAlone(ctx, l) })

@@ -52,8 +52,10 @@ type Options struct {
 
 	Store *blob.Store
 	// Dir holds the root file systems of processes. It is empty at first, and so it should be at last: see [Engine.Close].
-	Dir   string
-	Cache *cache.Tiers
+	Dir string
+	// Memory holds unpacked layers that fit; nil for none.
+	Memory *Memory
+	Cache  *cache.Tiers
 	// NoCache says for which stages nothing is looked up; nil means for none.
 	NoCache func(stageID string) bool
 	// Layers says how the layers of the image are compressed.
@@ -134,6 +136,12 @@ func New(o Options) (*Engine, error) {
 		}
 		e.stages[s.ID] = s
 		e.order = append(e.order, s)
+	}
+	for _, s := range e.order {
+		if len(s.steps) > rootfs.MaxLowers/2 {
+			// So many layers have to be merged by links, which takes one file system.
+			e.Memory = nil
+		}
 	}
 	for s := e.order[len(e.order)-1]; s != nil; s = e.stages[s.base.Stage] {
 		s.inImage = true

@@ -43,6 +43,7 @@ type Layer struct {
 	// one that was unpacked with all below it.
 	upper    string
 	tar      *io.PipeReader // of a layer that is unpacked while it is written
+	bytes    int64          // of the files of a layer that is being written
 	raw      lazy[*unpacked]
 	dir      lazy[string]
 	together lazy[string]

@@ -97,15 +97,19 @@ type builder struct {
 }
 
 // run goes through the stage's steps.
-func (b *builder) run(ctx context.Context) error {
+func (b *builder) run(ctx context.Context) (err error) {
 	s, e := b.stage, b.engine
 	work, stop := context.WithCancel(ctx)
-	defer stop()
+	defer func() {
+		if err != nil {
+			stop() // and only then: caches are still being filled with what the needed stages made
+		}
+	}()
 	var needs errgroup.Group
 	if s.hits < len(s.steps) {
 		needs.Go(func() error { return b.startNeeds(work) })
 	}
-	err := b.takeBase(ctx)
+	err = b.takeBase(ctx)
 	for i := 0; err == nil && i < len(s.steps); i++ {
 		st := s.steps[i]
 		e.stepStarted(st)

@@ -78,12 +78,18 @@ func (l *Layer) isDir() bool { return l.upper != "" }
 
 // visitor hands a layer's entries to an unpacker, and goes on without it when the layer is entangled: the index is wanted
 // all the same.
-type visitor struct{ u *unpacked }
+type visitor struct {
+	u    *unpacked
+	room *reservation
+}
 
 // Entry is [layer.Visitor]'s.
 func (v visitor) Entry(e filetree.Entry, content io.Reader) error {
 	if v.u.entangled != nil {
 		return nil
+	}
+	if err := v.room.add(&e); err != nil {
+		return err
 	}
 	err := v.u.unpacker.Entry(e, content)
 	if errors.Is(err, rootfs.ErrEntangled) {
@@ -94,21 +100,40 @@ func (v visitor) Entry(e filetree.Entry, content io.Reader) error {
 }
 
 // unpackAlone unpacks one layer while it is read, and takes its index along.
-func (e *Engine) unpackAlone(ctx context.Context, l *Layer) (_ *unpacked, err error) {
-	u := &unpacked{name: e.place()}
-	dir := filepath.Join(e.Dir, u.name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
-	if u.unpacker, err = rootfs.NewUnpacker(dir, e.trees()); err != nil {
-		return nil, err
-	}
-	index, err := e.read(ctx, l, visitor{u})
+func (e *Engine) unpackAlone(ctx context.Context, l *Layer) (*unpacked, error) {
+	name, dir, room, err := e.placeFor(l)
 	if err != nil {
-		return nil, errors.Join(err, u.unpacker.Close())
+		return nil, err
 	}
+	u, index, err := e.unpackInto(ctx, l, dir, room)
+	if room.retry(ctx, l, err) {
+		inMemory := dir
+		name = e.place()
+		dir = filepath.Join(e.Dir, name)
+		if err := errors.Join(rootfs.RemoveAll(inMemory), os.Mkdir(dir, 0o755)); err != nil {
+			return nil, err
+		}
+		u, index, err = e.unpackInto(ctx, l, dir, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	u.name = name
 	_, err = l.index.get(func() (*layer.Index, error) { return index, nil })
 	return u, err
+}
+
+func (e *Engine) unpackInto(ctx context.Context, l *Layer, dir string, room *reservation) (*unpacked, *layer.Index, error) {
+	u := &unpacked{}
+	var err error
+	if u.unpacker, err = rootfs.NewUnpacker(dir, e.trees()); err != nil {
+		return nil, nil, err
+	}
+	index, err := e.read(ctx, l, visitor{u, room})
+	if err != nil {
+		return nil, nil, errors.Join(err, u.unpacker.Close())
+	}
+	return u, index, nil
 }
 
 // finishUnpack completes a layer's directory once it is known what the layer lies on.
