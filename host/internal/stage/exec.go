@@ -66,7 +66,8 @@ func (b *builder) exec(ctx context.Context, st *step, x effect.Exec) error {
 		return err
 	}
 	l.upper = filepath.Base(root.Upper)
-	return os.RemoveAll(root.Work)
+	e.background.Go(func() error { return os.RemoveAll(root.Work) })
+	return nil
 }
 
 // rootfs makes the stage's layers real, with an empty directory on top for what a process changes.
