@@ -42,12 +42,7 @@ func openTreeMemory(asked int64) (*workDir, int64) {
 		return nil, 0
 	}
 	parent := filepath.Join(shm, fmt.Sprintf("trowel-%d", os.Geteuid()))
-	if err := os.Mkdir(parent, 0o700); err != nil && !os.IsExist(err) {
-		return nil, 0
-	}
-	// Anyone may make that name first: it must be ours alone.
-	var st unix.Stat_t
-	if err := unix.Lstat(parent, &st); err != nil || st.Mode != unix.S_IFDIR|0o700 || int(st.Uid) != os.Geteuid() {
+	if err := makePrivate(parent); err != nil {
 		return nil, 0
 	}
 	w, err := openWorkDir(parent)

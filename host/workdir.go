@@ -23,21 +23,55 @@ type workDir struct {
 	lock         *os.File
 }
 
-// openWorkDir makes a directory for a build below parent.
-func openWorkDir(parent string) (_ *workDir, err error) {
-	if parent == "" {
-		parent = filepath.Join(os.TempDir(), "trowel")
+// openWorkDir makes a directory for a build below parent, or, where none is named, below the first directory for
+// temporary files that can be written to.
+func openWorkDir(parent string) (*workDir, error) {
+	if parent != "" {
+		return makeWorkDir(parent)
 	}
+	var errs []error
+	for _, dir := range []string{os.TempDir(), "/var/tmp", shm} {
+		parent := filepath.Join(dir, fmt.Sprintf("trowel-%d", os.Geteuid()))
+		err := makePrivate(parent)
+		if err == nil {
+			var w *workDir
+			if w, err = makeWorkDir(parent); err == nil {
+				return w, nil
+			}
+		}
+		errs = append(errs, err)
+	}
+	return nil, &Error{fmt.Errorf("make work directory: %w", errors.Join(errs...)), workDirHint}
+}
+
+const workDirHint = "name a writable directory with --work-dir or TROWEL_WORK_DIR"
+
+// makePrivate makes a directory that is this user's alone, in a place where anyone may make one of that name first.
+func makePrivate(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fmt.Errorf("stat %q: %w", dir, err)
+	}
+	if st.Mode != unix.S_IFDIR|0o700 || int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%q is not a directory of this user's alone", dir)
+	}
+	return nil
+}
+
+func makeWorkDir(parent string) (_ *workDir, err error) {
 	if parent, err = filepath.Abs(parent); err != nil {
 		return nil, fmt.Errorf("open work directory: %w", err)
 	}
 	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return nil, &Error{fmt.Errorf("make work directory: %w", err), "name a writable directory with --work-dir or TROWEL_WORK_DIR"}
+		return nil, &Error{fmt.Errorf("make work directory: %w", err), workDirHint}
 	}
 	sweep(parent)
 	dir, err := os.MkdirTemp(parent, workPrefix)
 	if err != nil {
-		return nil, &Error{fmt.Errorf("make work directory: %w", err), "name a writable directory with --work-dir or TROWEL_WORK_DIR"}
+		return nil, &Error{fmt.Errorf("make work directory: %w", err), workDirHint}
 	}
 	w := &workDir{dir: dir, blobs: filepath.Join(dir, "blobs"), trees: filepath.Join(dir, "trees")}
 	defer func() {
