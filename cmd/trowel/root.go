@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/trowel-build/trowel/host"
+	"github.com/trowel-build/trowel/host/config"
 )
 
 // version is set by the linker: see the Makefile.
@@ -95,37 +96,17 @@ func nearestFlag(cmd *cobra.Command, err error) error {
 	if !unknown {
 		return err
 	}
-	best, least := "", len(word)/2+1
+	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if d := distance(word, f.Name); d < least && !f.Hidden {
-			best, least = f.Name, d
+		if !f.Hidden {
+			names = append(names, f.Name)
 		}
 	})
+	best := config.Nearest(word, names)
 	if best == "" {
 		return fmt.Errorf("unknown flag --%s", word)
 	}
 	return hinted{fmt.Errorf("unknown flag --%s", word), "did you mean --" + best + "?"}
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func (p program) versionCommand() *cobra.Command {

@@ -14,7 +14,7 @@ func unknownKey(name, text string, key toml.Key) error {
 	if line := lineOf(text, key); line > 0 {
 		where = fmt.Sprintf("%s:%d", name, line)
 	}
-	if best := nearest(key[len(key)-1], validKeys(key[:len(key)-1])); best != "" {
+	if best := Nearest(key[len(key)-1], validKeys(key[:len(key)-1])); best != "" {
 		return fmt.Errorf("%s: unknown key %q: did you mean %q?", where, key.String(), best)
 	}
 	return fmt.Errorf("%s: unknown key %q", where, key.String())
@@ -56,8 +56,8 @@ func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
 	return reflect.StructField{}, false
 }
 
-// nearest is the word with the least edit distance, if it is near enough to be a slip.
-func nearest(word string, among []string) string {
+// Nearest is the word with the least edit distance, if it is near enough to be a slip; else it is empty.
+func Nearest(word string, among []string) string {
 	best, least := "", len(word)/2+1
 	for _, w := range among {
 		if d := distance(word, w); d < least {
