@@ -92,7 +92,7 @@ func Copy(ctx context.Context, r CopyRequest) (_ CopyResult, err error) {
 	if err := to.write(ctx, c); err != nil {
 		return CopyResult{}, err
 	}
-	top := c.source.Top
+	top := c.top()
 	return CopyResult{Digest: top.Digest.String(), MediaType: top.MediaType, Size: top.Size}, nil
 }
 
@@ -106,9 +106,14 @@ func (c *copying) choose(ctx context.Context) error {
 		return fmt.Errorf("platform %q: %w", c.Platform, err)
 	}
 	c.source.Top, c.source.Document, err = c.source.Choose(ctx, platforms.Normalize(platform))
-	// What an index says about its entry, its platform say, is not the entry's own.
-	c.source.Top = ocispec.Descriptor{MediaType: c.source.Top.MediaType, Digest: c.source.Top.Digest, Size: c.source.Top.Size}
 	return err
+}
+
+// top describes what is copied. What an index or a layout says about its entry, its platform or its old name say, is not
+// the entry's own and stays behind.
+func (c *copying) top() ocispec.Descriptor {
+	d := c.source.Top
+	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 }
 
 func (c *copying) report(e Event) {

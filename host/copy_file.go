@@ -23,7 +23,7 @@ type toLayout struct{ scheme, path, tag string }
 func (t *toLayout) prepare(context.Context, *copying) error { return nil }
 
 func (t *toLayout) write(ctx context.Context, c *copying) error {
-	content := output.Content{Top: c.source.Top, Tag: t.tag}
+	content := output.Content{Top: c.top(), Tag: t.tag}
 	for _, d := range c.graph.blobs {
 		content.Blobs = append(content.Blobs, c.outputBlob(d))
 	}
@@ -86,7 +86,7 @@ func (t *toDockerArchive) write(ctx context.Context, c *copying) error {
 }
 
 func (t *toDockerArchive) image(ctx context.Context, c *copying) (*output.Image, error) {
-	top := c.source.Top
+	top := c.top()
 	manifest, err := image.ParseManifest(c.source.Name, top.MediaType, c.source.Document)
 	if err != nil {
 		return nil, err

@@ -10,9 +10,11 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -29,6 +31,18 @@ func setModTime(ts *testscript.TestScript, neg bool, args []string) {
 		check(ts, os.Chtimes(ts.MkAbs(f), time.Time{}, time.Unix(seconds, 0)))
 	}
 }
+
+// fill puts variables of the scenario into a file, where it has "@NAME@": fill FILE.
+func fill(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "fill FILE")
+	name := ts.MkAbs(args[0])
+	text, err := os.ReadFile(name)
+	check(ts, err)
+	filled := variable.ReplaceAllStringFunc(string(text), func(v string) string { return ts.Getenv(strings.Trim(v, "@")) })
+	check(ts, os.WriteFile(name, []byte(filled), 0o644))
+}
+
+var variable = regexp.MustCompile(`@[A-Z]+@`)
 
 // flip changes a byte in the middle of every regular file of at least MIN bytes below DIR: flip MIN DIR.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
@@ -84,6 +98,14 @@ func running(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("running %s: %v", args[0], errNotMet)
 }
 
+// terminate sends SIGTERM to what runs in the background: terminate.
+func terminate(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 0, "terminate")
+	for _, cmd := range ts.BackgroundCmds() {
+		check(ts, cmd.Process.Signal(syscall.SIGTERM))
+	}
+}
+
 func hasProcess(word string) bool {
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -113,14 +135,14 @@ func noMount(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// noEntries makes sure that no path matches: noentries PATTERN...
+// noEntries makes sure that no path matches, or that each pattern has one that does: [!] noentries PATTERN...
 func noEntries(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, args, 1, "noentries PATTERN...")
+	usage(ts, false, args, 1, "[!] noentries PATTERN...")
 	for _, pattern := range args {
 		found, err := filepath.Glob(ts.MkAbs(pattern))
 		check(ts, err)
-		if len(found) > 0 {
-			ts.Fatalf("there is %q", found)
+		if (len(found) > 0) != neg {
+			ts.Fatalf("%s: there is %q", pattern, found)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,46 +66,11 @@ func baseImage() (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, d := range []string{"bin/", "etc/", "proc/", "sys/", "dev/", "usr/", "var/", "home/", "home/app/"} {
-		h := &tar.Header{Typeflag: tar.TypeDir, Name: d, Mode: 0o755}
-		if d == "home/app/" {
-			h.Uid, h.Gid = 1000, 1000
-		}
-		if err := w.WriteHeader(h); err != nil {
-			return nil, err
-		}
-	}
-	for _, f := range []struct {
-		name string
-		text []byte
-		mode int64
-	}{
-		{"bin/sh", program, 0o755},
-		{"etc/passwd", []byte("root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"), 0o644},
-		{"etc/group", []byte("root:x:0:\napp:x:1000:\nwheel:x:10:app\nstaff:x:50:\n"), 0o644},
-		{"var/kept", []byte("from the base\n"), 0o644},
-	} {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: int64(len(f.text))}); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(f.text); err != nil {
-			return nil, err
-		}
-	}
-	for _, h := range []*tar.Header{
-		{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777},
-		{Typeflag: tar.TypeSymlink, Name: "lib", Linkname: "usr/lib", Mode: 0o777},
-	} {
-		if err := w.WriteHeader(h); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.Close(); err != nil {
+	files, err := baseFiles(program)
+	if err != nil {
 		return nil, err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil },
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files)), nil },
 		tarball.WithCompressionLevel(1), tarball.WithMediaType(types.OCILayer))
 	if err != nil {
 		return nil, err
@@ -120,6 +87,35 @@ func baseImage() (v1.Image, error) {
 	config.OS, config.Architecture = "linux", goArch()
 	config.Config.Env = []string{"PATH=/bin"}
 	return mutate.ConfigFile(img, config)
+}
+
+// baseFiles is the tar of the image's one layer.
+func baseFiles(shell []byte) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	add := func(h tar.Header, text []byte) error {
+		h.Size = int64(len(text))
+		if err := w.WriteHeader(&h); err != nil {
+			return err
+		}
+		_, err := w.Write(text)
+		return err
+	}
+	var errs []error
+	for _, d := range []string{"bin/", "etc/", "proc/", "sys/", "dev/", "usr/", "var/", "home/"} {
+		errs = append(errs, add(tar.Header{Typeflag: tar.TypeDir, Name: d, Mode: 0o755}, nil))
+	}
+	errs = append(errs,
+		add(tar.Header{Typeflag: tar.TypeDir, Name: "home/app/", Mode: 0o755, Uid: 1000, Gid: 1000}, nil),
+		add(tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil),
+		add(tar.Header{Typeflag: tar.TypeSymlink, Name: "lib", Linkname: "usr/lib", Mode: 0o777}, nil),
+		add(tar.Header{Name: "bin/sh", Mode: 0o755}, shell),
+		add(tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n")),
+		add(tar.Header{Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\napp:x:1000:\nwheel:x:10:app\nstaff:x:50:\n")),
+		add(tar.Header{Name: "var/kept", Mode: 0o644}, []byte("from the base\n")),
+		w.Close(),
+	)
+	return b.Bytes(), errors.Join(errs...)
 }
 
 // makeIndex pushes an index of images for two platforms, with an attestation for the first: mkindex REFERENCE.
@@ -154,4 +150,46 @@ func makeIndex(ts *testscript.TestScript, neg bool, args []string) {
 	digest, err := index.Digest()
 	check(ts, err)
 	ts.Setenv("INDEX", digest.String())
+}
+
+// makeDocker writes two images as docker save did before version 25: mkdocker FILE.
+func makeDocker(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "mkdocker FILE")
+	layer := func(file string) []byte {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		check(ts, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: file, Mode: 0o644, Size: 1}))
+		_, err := w.Write([]byte("x"))
+		check(ts, errors.Join(err, w.Close()))
+		return b.Bytes()
+	}
+	config := func(layers ...[]byte) []byte {
+		ids := ""
+		for _, l := range layers {
+			ids += fmt.Sprintf(`,"sha256:%x"`, sha256.Sum256(l))
+		}
+		return fmt.Appendf(nil, `{"architecture":%q,"os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[%s]}}`, goArch(), ids[1:])
+	}
+	shared, own := layer("shared"), layer("in-first")
+	manifest := `[{"Config":"1.json","RepoTags":["first:1"],"Layers":["aa/layer.tar","bb/layer.tar"]},` +
+		`{"Config":"2.json","RepoTags":["second:latest"],"Layers":["cc/layer.tar"]}]`
+	f, err := os.Create(ts.MkAbs(args[0]))
+	check(ts, err)
+	w := tar.NewWriter(f)
+	for _, m := range []struct {
+		name string
+		text []byte
+	}{
+		{"aa/layer.tar", shared},
+		{"bb/layer.tar", own},
+		{"1.json", config(shared, own)},
+		{"2.json", config(shared)},
+		{"manifest.json", []byte(manifest)},
+	} {
+		check(ts, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: m.name, Mode: 0o644, Size: int64(len(m.text))}))
+		_, err := w.Write(m.text)
+		check(ts, err)
+	}
+	check(ts, w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "cc/layer.tar", Linkname: "../aa/layer.tar"}))
+	check(ts, errors.Join(w.Close(), f.Close()))
 }

@@ -25,7 +25,7 @@ var launcher *host.Launcher
 func TestMain(m *testing.M) {
 	launcher = host.NewLauncher()
 	if what := os.Getenv(envSetUp); what != "" {
-		fmt.Fprintln(os.Stderr, becomeUser())
+		fmt.Fprintln(os.Stderr, becomeUser(what))
 		os.Exit(1)
 	}
 	testscript.Main(m, map[string]func(){
@@ -55,6 +55,9 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"mkbase":    s.makeBase,
 			"mkindex":   makeIndex,
+			"mkdocker":  makeDocker,
+			"terminate": terminate,
+			"fill":      fill,
 			"mtime":     setModTime,
 			"flip":      flip,
 			"running":   running,
@@ -113,7 +116,9 @@ func canRun() bool {
 		return false
 	}
 	defer os.RemoveAll(dir)
-	return exec.Command("trowel", "doctor", "--work-dir", dir).Run() == nil
+	doctor := exec.Command("trowel", "doctor", "--work-dir", dir)
+	doctor.Env = append(os.Environ(), "HOME="+dir)
+	return doctor.Run() == nil
 }
 
 // manyIDs says whether files can have other owners than this user: for root, and for whom newuidmap gives IDs.

@@ -16,14 +16,21 @@ import (
 )
 
 const (
-	envSetUp = "TROWEL_TEST_SET_UP" // become an ordinary user first: see becomeUser
+	envSetUp = "TROWEL_TEST_SET_UP" // become another user first: see becomeUser
 	envShell = "TROWEL_TEST_SHELL"  // the shell of the base image, already built
 )
 
 func goArch() string { return runtime.GOARCH }
 
-// TestScriptsAsUser runs the scenarios again as an ordinary user, where root may do so.
-func TestScriptsAsUser(t *testing.T) {
+// The users that the scenarios run as besides whoever started the tests.
+const (
+	userManyIDs = "many IDs" // an ordinary user that /etc/subuid gives IDs
+	userOneID   = "one ID"   // one that has its own alone
+	userNone    = "none"     // root without a right to anything, where user namespaces are forbidden
+)
+
+// TestScriptsAsOthers runs the scenarios again as other users, where root may become them.
+func TestScriptsAsOthers(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(envShell) != "" || os.Getuid() != 0 || !manyIDs() {
 		return // this is the user
@@ -58,22 +65,50 @@ func TestScriptsAsUser(t *testing.T) {
 	if err := os.WriteFile(program, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestScripts$", "-test.count=1", "-test.timeout=10m")
-	cmd.Dir = filepath.Join(dir, "cmd/trowel")
-	cmd.Env = append(os.Environ(), envShell+"="+shell, envSetUp+"=user", "TMPDIR="+filepath.Join(dir, "tmp"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	for _, user := range []string{userManyIDs, userOneID, userNone} {
+		t.Run(user, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestScripts$", "-test.count=1", "-test.timeout=10m")
+			cmd.Dir = filepath.Join(dir, "cmd/trowel")
+			cmd.Env = append(os.Environ(), envShell+"="+shell, envSetUp+"="+user, "TMPDIR="+filepath.Join(dir, "tmp"))
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+			if user == userNone {
+				only := []syscall.SysProcIDMap{{Size: 1}}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: only, GidMappings: only}
+			}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
 	}
 }
 
-// becomeUser becomes an ordinary user that has IDs of its own in /etc/subuid, in this mount namespace alone, and starts
-// this program once more.
-func becomeUser() error {
+// becomeUser becomes a user and starts this program once more.
+func becomeUser(user string) error {
+	var err error
+	switch user {
+	case userManyIDs:
+		err = errors.Join(giveIDs(4321), become(4321))
+	case userOneID:
+		err = become(4322)
+	case userNone:
+		err = loseRights()
+	}
+	if err != nil {
+		return err
+	}
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, envSetUp+"=") })
+	return syscall.Exec("/proc/self/exe", os.Args, env)
+}
+
+func become(id int) error {
+	return errors.Join(syscall.Setgroups(nil), syscall.Setgid(id), syscall.Setuid(id))
+}
+
+// giveIDs gives a user IDs in this mount namespace alone.
+func giveIDs(id int) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	const id = 4321
 	passwd, err := os.ReadFile("/etc/passwd")
 	if err != nil {
 		return err
@@ -87,11 +122,24 @@ func becomeUser() error {
 			return fmt.Errorf("replace %s: %w", name, err)
 		}
 	}
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, envSetUp+"=") })
-	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(id), syscall.Setuid(id)); err != nil {
+	return nil
+}
+
+// loseRights forbids user namespaces below this one, and makes sure that the next program has no capabilities.
+func loseRights() error {
+	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
 		return err
 	}
-	return syscall.Exec("/proc/self/exe", os.Args, env)
+	runtime.LockOSThread() // the bounding set is the thread's, and execve keeps that of the one that calls it
+	for c := uintptr(0); ; c++ {
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
+		if errors.Is(err, unix.EINVAL) {
+			return nil // past the last
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // mountOver mounts a file with other content over one of the system.

@@ -83,7 +83,7 @@ var units = map[string]float64{
 
 // Sources says where a configuration is read from.
 type Sources struct {
-	// Files are read in this order, later ones winning. One that does not exist is passed over unless it is Required.
+	// Files are read in this order, later ones winning. One that does not exist or cannot be read is passed over.
 	Files []string
 	// Required is a file that the user named; it must exist. It is read after Files.
 	Required string
@@ -104,7 +104,9 @@ func DefaultFiles() []string {
 func Load(from Sources) (Config, error) {
 	c := Config{Build: Build{Compression: "gzip", Isolation: "auto", CacheSize: 20 << 30}}
 	for _, name := range from.Files {
-		if err := readFile(&c, name); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		// A job often runs as a user whose HOME is another's, or nobody's.
+		err := readFile(&c, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.ENOTDIR) {
 			return Config{}, err
 		}
 	}

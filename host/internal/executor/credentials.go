@@ -39,7 +39,10 @@ func (ids identities) check(u User) error {
 	if !mapped(ids.uids, u.UID) {
 		return &SetupError{Call: "become user", Subject: fmt.Sprint(u.UID), Err: errors.New("the user namespace has no such ID"), Hint: hint}
 	}
-	groups := append([]uint32{u.GID}, u.Groups...)
+	groups := []uint32{u.GID}
+	if !ids.spared(u) {
+		groups = append(groups, u.Groups...)
+	}
 	for _, gid := range groups {
 		if !mapped(ids.gids, gid) {
 			return &SetupError{Call: "become group", Subject: fmt.Sprint(gid), Err: errors.New("the user namespace has no such ID"), Hint: hint}
@@ -47,6 +50,10 @@ func (ids identities) check(u User) error {
 	}
 	return nil
 }
+
+// spared says whether a user does without its supplementary groups: where they cannot be set, for want of IDs, root needs
+// none to reach whatever can be there.
+func (ids identities) spared(u User) bool { return !ids.setgroups && u.UID == 0 }
 
 // capabilities are those that Docker leaves to a container.
 func capabilities() []uint {
@@ -149,7 +156,7 @@ func becomeUser(ids identities, u User) error {
 		if err := setgroups(groups); err != nil {
 			return failure("set supplementary groups", "", err)
 		}
-	case len(groups) > 0:
+	case len(groups) > 0 && !ids.spared(u):
 		return failure("set supplementary groups", "", errors.New("the user namespace has no right to"))
 	}
 	if err := rawSetres(unix.SYS_SETRESGID, u.GID); err != nil {

@@ -75,6 +75,10 @@ func TestUsers(t *testing.T) {
 		if !errors.As(err, &setup) || setup.Hint == "" || err.Error() != `become user "1234": the user namespace has no such ID` {
 			t.Fatalf("err = %v", err)
 		}
+		p.User = User{Groups: []uint32{0, 10}} // as /etc/group of many an image says of root
+		if got := mustOutput(t, r, p); !strings.HasPrefix(got, "0 0 [") {
+			t.Errorf("root is %q", got)
+		}
 		return
 	}
 	if got := mustOutput(t, r, p); got != "1234 56 [78 90] 022" {

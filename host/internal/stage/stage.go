@@ -112,9 +112,12 @@ func (b *builder) run(ctx context.Context) (err error) {
 	err = b.takeBase(ctx)
 	for i := 0; err == nil && i < len(s.steps); i++ {
 		st := s.steps[i]
+		if !st.makesLayer {
+			continue // lowering has done all there is to do
+		}
 		e.stepStarted(st)
 		status, step := progress.StatusDone, b.step
-		if i < s.hits && st.makesLayer {
+		if i < s.hits {
 			status, step = progress.StatusCached, b.takeHit
 		}
 		var hit bool
@@ -203,9 +206,6 @@ func (b *builder) add(st *step, l *Layer) {
 
 // step does what a step says, or finds that it was done on the same layers before.
 func (b *builder) step(ctx context.Context, st *step) (hit bool, err error) {
-	if !st.makesLayer {
-		return false, nil
-	}
 	var key sdk.Key
 	if st.seen && !b.stage.noCache {
 		if key, err = b.contentKey(ctx, st, b.layers); err != nil {

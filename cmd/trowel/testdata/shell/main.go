@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -141,6 +142,8 @@ func do(out io.Writer, name string, args []string) error {
 		return err
 	case "ls":
 		return list(out, args)
+	case "interfaces":
+		return interfaces(out, args[0])
 	case "exit":
 		code, err := strconv.Atoi(args[0])
 		return errors.Join(exit(code), err)
@@ -237,4 +240,18 @@ func each(args []string, do func(string) error) error {
 		}
 	}
 	return nil
+}
+
+// interfaces prints the names of the network's interfaces.
+func interfaces(out io.Writer, label string) error {
+	all, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	_, err = fmt.Fprintf(out, "%s: %s\n", label, strings.Join(names, " "))
+	return err
 }
