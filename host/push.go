@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +25,8 @@ type pusher struct {
 	group        errgroup.Group
 	ctx          context.Context //nolint:containedctx // of the group, which lives as long
 	cancel       context.CancelCauseFunc
+
+	blobs atomic.Int64 // pushed, to name them in events
 
 	mu      sync.Mutex
 	started map[*stage.Layer]bool
@@ -90,7 +93,7 @@ func (p *pusher) Layer(l *stage.Layer) {
 // blob pushes one blob and shows how.
 func (p *pusher) blob(to registry.Repository, b registry.Blob, from []registry.Repository, title string) error {
 	r := p.build.progress()
-	id := fmt.Sprintf("push/%s/%p", to, b)
+	id := fmt.Sprintf("push/%d", p.blobs.Add(1))
 	name := fmt.Sprintf("push %s %s", to, title)
 	begun := false
 	begin := func() {

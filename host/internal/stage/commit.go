@@ -45,7 +45,7 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 	l.bytes = sizeOf(changes)
 	if l.tar = tee; tee != nil {
 		e.background.Go(func() error {
-			_, err := l.raw.get(func() (*unpacked, error) { return e.unpackAlone(ctx, l) })
+			_, err := l.unpack(ctx)
 			return err
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,6 +42,7 @@ type Layer struct {
 
 	// On disk: upper is the directory of a layer that a process made, raw and dir of one that was unpacked, together of
 	// one that was unpacked with all below it.
+	unpacks  atomic.Bool // raw is made, or going to be
 	upper    string
 	tar      *io.PipeReader // of a layer that is unpacked while it is written
 	bytes    int64          // of the files of a layer that is being written
@@ -133,8 +135,22 @@ func (l *Layer) Index(ctx context.Context) (*layer.Index, error) {
 		if x, ok, err := l.engine.cachedIndex(ctx, l); ok || err != nil {
 			return x, err
 		}
+		if l.unpacks.Load() {
+			// It will be read to be unpacked: that one time is enough.
+			u, err := l.unpack(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return u.index, nil
+		}
 		return l.engine.read(ctx, l, nil)
 	})
+}
+
+// unpack makes the layer's directory, without what depends on the layers below.
+func (l *Layer) unpack(ctx context.Context) (*unpacked, error) {
+	l.unpacks.Store(true)
+	return l.raw.get(func() (*unpacked, error) { return l.engine.unpackAlone(ctx, l) })
 }
 
 // Upload is the layer's blob as the registries get it.

@@ -177,6 +177,9 @@ func (b *builder) takeBase(ctx context.Context) error {
 		return err
 	}
 	b.layers = append(b.layers, layers...)
+	for _, l := range layers {
+		b.expect(ctx, l)
+	}
 	if b.stage.inImage && b.stage.base.Stage == "" {
 		for _, l := range layers {
 			b.engine.publish(l)
@@ -192,7 +195,24 @@ func (b *builder) takeHit(ctx context.Context, st *step) (bool, error) {
 		return true, err
 	}
 	b.add(st, l)
+	b.expect(ctx, l)
 	return true, nil
+}
+
+// expect prepares a layer for the processes that are ahead: who reads it for its index shall unpack it as well, and if
+// it is certain that a process will run, that can start now.
+func (b *builder) expect(ctx context.Context, l *Layer) {
+	ahead := b.stage.steps[b.stage.hits:]
+	if l.isDir() || !slices.ContainsFunc(ahead, (*step).runs) {
+		return
+	}
+	l.unpacks.Store(true)
+	if slices.ContainsFunc(ahead, func(st *step) bool { return st.runs() && !st.seen }) {
+		b.engine.background.Go(func() error {
+			_, err := l.unpack(ctx)
+			return err
+		})
+	}
 }
 
 // add puts a step's layer on top.

@@ -17,6 +17,7 @@ import (
 type unpacked struct {
 	name     string // below Engine.Dir
 	unpacker *rootfs.Unpacker
+	index    *layer.Index
 	// entangled is set if the layer cannot be unpacked alone.
 	entangled error
 }
@@ -29,7 +30,7 @@ func (b *builder) directories(ctx context.Context) ([]string, error) {
 		if l.isDir() {
 			return nil
 		}
-		_, err := l.raw.get(func() (*unpacked, error) { return e.unpackAlone(ctx, l) })
+		_, err := l.unpack(ctx)
 		return err
 	})
 	if err != nil {
@@ -99,13 +100,14 @@ func (v visitor) Entry(e filetree.Entry, content io.Reader) error {
 	return err
 }
 
-// unpackAlone unpacks one layer while it is read, and takes its index along.
+// unpackAlone unpacks one layer while it is read, and takes its index along. It must not ask for [Layer.Index], which may
+// be waiting for it.
 func (e *Engine) unpackAlone(ctx context.Context, l *Layer) (*unpacked, error) {
 	name, dir, room, err := e.placeFor(l)
 	if err != nil {
 		return nil, err
 	}
-	u, index, err := e.unpackInto(ctx, l, dir, room)
+	u, err := e.unpackInto(ctx, l, dir, room)
 	if room.retry(ctx, l, err) {
 		inMemory := dir
 		name = e.place()
@@ -113,27 +115,25 @@ func (e *Engine) unpackAlone(ctx context.Context, l *Layer) (*unpacked, error) {
 		if err := errors.Join(rootfs.RemoveAll(inMemory), os.Mkdir(dir, 0o755)); err != nil {
 			return nil, err
 		}
-		u, index, err = e.unpackInto(ctx, l, dir, nil)
+		u, err = e.unpackInto(ctx, l, dir, nil)
 	}
 	if err != nil {
 		return nil, err
 	}
 	u.name = name
-	_, err = l.index.get(func() (*layer.Index, error) { return index, nil })
-	return u, err
+	return u, nil
 }
 
-func (e *Engine) unpackInto(ctx context.Context, l *Layer, dir string, room *reservation) (*unpacked, *layer.Index, error) {
+func (e *Engine) unpackInto(ctx context.Context, l *Layer, dir string, room *reservation) (*unpacked, error) {
 	u := &unpacked{}
 	var err error
 	if u.unpacker, err = rootfs.NewUnpacker(dir, e.trees()); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	index, err := e.read(ctx, l, visitor{u, room})
-	if err != nil {
-		return nil, nil, errors.Join(err, u.unpacker.Close())
+	if u.index, err = e.read(ctx, l, visitor{u, room}); err != nil {
+		return nil, errors.Join(err, u.unpacker.Close())
 	}
-	return u, index, nil
+	return u, nil
 }
 
 // finishUnpack completes a layer's directory once it is known what the layer lies on.
