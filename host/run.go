@@ -24,6 +24,10 @@ const hostname = "buildkitsandbox"
 // program: call NewLauncher first thing in main. In such a run it does not return.
 func NewLauncher() *Launcher { return executor.Main() }
 
+// Harden keeps other processes of the same user, such as those of a RUN that shares its user, from reading this one's
+// memory, environment and descriptors. A program that holds credentials calls it first thing after [NewLauncher].
+func Harden() error { return executor.Harden() }
+
 // run is what all processes of the build have in common.
 func (b *build) run() (stage.Run, error) {
 	r := stage.Run{Hostname: hostname}

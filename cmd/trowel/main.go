@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -18,5 +19,9 @@ func main() {
 func start(launcher *host.Launcher) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	if err := host.Harden(); err != nil {
+		fmt.Fprintf(os.Stderr, "trowel: error: %v\n", err)
+		return exitFailed
+	}
 	return run(ctx, os.Args[1:], program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, launcher: launcher})
 }
