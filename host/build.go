@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -15,6 +17,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/blob"
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
+	"github.com/trowel-build/trowel/host/internal/layer"
 	"github.com/trowel-build/trowel/host/internal/plan"
 	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/host/internal/registry"
@@ -48,9 +51,14 @@ type build struct {
 	plan     *plan.Plan
 	sources  *sources
 	targets  *targets
+	run      stage.Run
+	layers   layer.Options
 	work     *workDir
 	memory   *workDir // in memory; nil if there is none
-	created  time.Time
+
+	// cannotRun is why no process can be run here; the Launcher is nil then.
+	cannotRun error
+	created   time.Time
 }
 
 func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Result, err error) {
@@ -86,7 +94,7 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 	}
 	defer func() {
 		stop()
-		engine.Wait()
+		err = errors.Join(err, engine.Wait())
 	}()
 	target, built, err := engine.Build(pushing)
 	if err != nil {
@@ -97,20 +105,19 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 	if err != nil {
 		return Result{}, errors.Join(err, pusher.stop())
 	}
-	if err := b.deliver(ctx, img, built, pusher); err != nil {
+	if err := b.deliver(img, built, pusher); err != nil {
 		return Result{}, err
 	}
-	engine.Wait()
+	if err := engine.Wait(); err != nil {
+		return Result{}, err
+	}
 	return b.result(img), nil
 }
 
 // prepare reads the request.
 func (b *build) prepare(damaged map[string]bool) (err error) {
-	if b.platform, err = targetPlatform(b.Platform); err != nil {
-		return err
-	}
-	if b.targets, err = parseTargets(b.Request); err != nil {
-		return err
+	if err := b.check(); err != nil {
+		return &RequestError{err}
 	}
 	b.client, err = registry.New(registry.Options{Registries: b.registries(), Credentials: b.Credentials, UserAgent: b.UserAgent})
 	if err != nil {
@@ -129,6 +136,30 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 	b.tiers = cache.NewTiers(tiers, damaged, func(text string) { b.progress().Report(message("warning", text)) })
 	b.work, err = openWorkDir(b.WorkDir)
 	return err
+}
+
+// check reads what does not depend on anything but the request.
+func (b *build) check() (err error) {
+	if b.platform, err = targetPlatform(b.Platform); err != nil {
+		return err
+	}
+	if b.targets, err = parseTargets(b.Request); err != nil {
+		return err
+	}
+	if b.run, err = b.runOptions(); err != nil {
+		return err
+	}
+	if b.layers, err = b.layerOptions(); err != nil {
+		return err
+	}
+	if b.Jobs < 0 {
+		return fmt.Errorf("jobs %d: want 0 or more", b.Jobs)
+	}
+	switch b.Isolation {
+	case "", "auto", "namespaces":
+		return nil
+	}
+	return fmt.Errorf(`isolation %q: want "auto" or "namespaces"`, b.Isolation)
 }
 
 // registries are the request's settings, with those that outputs ask for.
@@ -172,21 +203,15 @@ func (b *build) parse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.file, err = dockerfile.Parse(name, text)
-	return err
+	if b.file, err = dockerfile.Parse(name, text); err != nil {
+		return err
+	}
+	return b.checkNoCache()
 }
 
 // engine makes the engine that builds the stages.
 func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stage.Engine, error) {
 	store, err := blob.Open(b.work.blobs)
-	if err != nil {
-		return nil, err
-	}
-	run, err := b.run()
-	if err != nil {
-		return nil, err
-	}
-	layers, err := b.layerOptions()
 	if err != nil {
 		return nil, err
 	}
@@ -199,8 +224,9 @@ func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stag
 	}
 	return stage.New(stage.Options{
 		Plan: b.plan, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts,
-		Store: store, Dir: b.work.trees, Memory: memory, Cache: b.tiers, NoCache: b.noCache, Layers: layers,
-		Launcher: b.Launcher, Run: run, Publish: publish, Progress: b.progress(), Created: b.created, Jobs: b.Jobs,
+		Store: store, Dir: b.work.trees, Memory: memory, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
+		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Publish: publish, Progress: b.progress(),
+		Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
 	})
 }
 
@@ -214,15 +240,26 @@ func (b *build) treeMemory() int64 {
 
 // noCache says whether a stage is to be built anew.
 func (b *build) noCache(stageID string) bool {
-	if b.NoCache {
-		return true
+	return bool(b.NoCache) || slices.ContainsFunc(b.NoCacheFor, func(name string) bool { return strings.EqualFold(name, stageID) })
+}
+
+// checkNoCache finds stages to be built anew that the Dockerfile does not have.
+func (b *build) checkNoCache() error {
+	var names []string
+	for i, s := range b.file.Stages {
+		names = append(names, strings.ToLower(s.Name), fmt.Sprintf("stage-%d", i))
 	}
 	for _, name := range b.NoCacheFor {
-		if name == stageID {
-			return true
+		if slices.Contains(names, strings.ToLower(name)) {
+			continue
 		}
+		hint := ""
+		if near := config.Nearest(strings.ToLower(name), names); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		return &Error{fmt.Errorf("no-cache-filter %q: the Dockerfile has no such stage", name), hint}
 	}
-	return false
+	return nil
 }
 
 func (b *build) close() error {

@@ -79,28 +79,27 @@ func historyStep(ctx context.Context, st stage.StepResult) (image.Step, bool, er
 
 // deliver sends the image to where it goes, to all places at once but for the registries' tags, which come last: they
 // are what others see.
-func (b *build) deliver(ctx context.Context, img *image.Assembled, built *stage.Result, p *pusher) error {
+func (b *build) deliver(img *image.Assembled, built *stage.Result, p *pusher) error {
 	for _, spec := range b.targets.outputs {
-		r := output.Request{Epoch: b.Epoch, Stdout: b.Stdout, Note: func(text string) { b.progress().Report(message("warning", text)) }}
-		switch spec.Needs() {
-		case output.NeedsTree:
-			tree, err := built.Tree(ctx)
-			if err != nil {
-				return joinStop(p, err)
-			}
-			r.Tree = tree
-		case output.NeedsImage:
-			r.Image = outputImage(img, built, b.targets.names, b.created)
-		}
-		if err := output.Write(ctx, spec, r); err != nil {
-			return joinStop(p, err)
-		}
+		p.start(func() error { return b.write(p.ctx, spec, img, built) })
 	}
-	return p.finish(ctx, img)
+	return p.finish(img)
 }
 
-func joinStop(p *pusher, err error) error {
-	return p.cause(err)
+// write makes one output.
+func (b *build) write(ctx context.Context, spec output.Spec, img *image.Assembled, built *stage.Result) error {
+	r := output.Request{Epoch: b.Epoch, Stdout: b.Stdout, Note: func(text string) { b.progress().Report(message("warning", text)) }}
+	switch spec.Needs() {
+	case output.NeedsTree:
+		tree, err := built.Tree(ctx)
+		if err != nil {
+			return err
+		}
+		r.Tree = tree
+	case output.NeedsImage:
+		r.Image = outputImage(img, built, b.targets.names, b.created)
+	}
+	return output.Write(ctx, spec, r)
 }
 
 // outputImage is the image in the form that the outputs want.

@@ -13,6 +13,15 @@ import (
 // of its own. See [Launcher.EnterUserNamespace].
 var ErrNeedsUserNamespace = errors.New("running processes needs a user namespace")
 
+// RequestError says that a request makes no sense, whatever the Dockerfile says.
+type RequestError struct{ Err error }
+
+// Error is the text of the cause.
+func (e *RequestError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *RequestError) Unwrap() error { return e.Err }
+
 // Error is a failed build with what the user can do about it.
 type Error struct {
 	Err  error

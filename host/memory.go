@@ -41,7 +41,7 @@ func openTreeMemory(asked int64) (*workDir, int64) {
 	if budget < minTreeMemory && asked < 0 {
 		return nil, 0
 	}
-	parent := filepath.Join(shm, fmt.Sprintf("trowel-%d", os.Geteuid()))
+	parent := filepath.Join(shm, fmt.Sprintf("trowel-%d", outsideID()))
 	if err := makePrivate(parent); err != nil {
 		return nil, 0
 	}
@@ -50,6 +50,22 @@ func openTreeMemory(asked int64) (*workDir, int64) {
 		return nil, 0
 	}
 	return w, budget
+}
+
+// outsideID is the user of this process as the machine sees it: in user namespaces all are called 0.
+func outsideID() int {
+	id := os.Geteuid()
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return id
+	}
+	for line := range strings.Lines(string(text)) {
+		var inside, outside, count int
+		if n, err := fmt.Sscan(line, &inside, &outside, &count); n == 3 && err == nil && id >= inside && id-inside < count {
+			return outside + id - inside
+		}
+	}
+	return id
 }
 
 // freeMemory is how many bytes this process may still use: what the machine has, or what its control group leaves.

@@ -126,7 +126,7 @@ func (p *pusher) blob(to registry.Repository, b registry.Blob, from []registry.R
 }
 
 // finish waits until all layers are pushed, and pushes config, manifest and tags.
-func (p *pusher) finish(ctx context.Context, img *image.Assembled) error {
+func (p *pusher) finish(img *image.Assembled) error {
 	if len(p.repositories) == 0 {
 		return p.wait()
 	}
@@ -143,7 +143,7 @@ func (p *pusher) finish(ctx context.Context, img *image.Assembled) error {
 	for _, ref := range p.build.targets.push {
 		byRepository[ref.Repository] = append(byRepository[ref.Repository], ref)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(p.ctx)
 	for _, refs := range byRepository {
 		g.Go(func() error {
 			for _, ref := range refs {
@@ -171,7 +171,7 @@ func (p *pusher) stop() error {
 
 // cause is why a build failed: a push that failed ended the build's context, and is the reason to tell.
 func (p *pusher) cause(err error) error {
-	if failed := p.stop(); failed != nil && errors.Is(err, context.Canceled) {
+	if failed := p.stop(); failed != nil && (errors.Is(err, context.Canceled) || errors.Is(err, failed)) {
 		return failed
 	}
 	return err

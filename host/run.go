@@ -28,8 +28,8 @@ func NewLauncher() *Launcher { return executor.Main() }
 // memory, environment and descriptors. A program that holds credentials calls it first thing after [NewLauncher].
 func Harden() error { return executor.Harden() }
 
-// run is what all processes of the build have in common.
-func (b *build) run() (stage.Run, error) {
+// runOptions are what all processes of the build have in common.
+func (b *build) runOptions() (stage.Run, error) {
 	r := stage.Run{Hostname: hostname}
 	switch n := effect.Network(b.Network); n {
 	case "":
@@ -51,7 +51,7 @@ func (b *build) run() (stage.Run, error) {
 }
 
 // hosts is the /etc/hosts that RUN sees.
-func hosts(extra []string) ([]byte, error) {
+func hosts(extra []string) (string, error) {
 	var text strings.Builder
 	text.WriteString("127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	for _, x := range extra {
@@ -62,20 +62,15 @@ func hosts(extra []string) ([]byte, error) {
 		}
 		ip = strings.Trim(ip, "[]")
 		if !ok || name == "" || strings.ContainsAny(name, " \t\n") || net.ParseIP(ip) == nil {
-			return nil, fmt.Errorf("extra host %q: want HOST:IP", x)
+			return "", fmt.Errorf("extra host %q: want HOST:IP", x)
 		}
 		text.WriteString(ip + "\t" + name + "\n")
 	}
-	return []byte(text.String()), nil
+	return text.String(), nil
 }
 
 // permit finds out, before anything is pulled, whether the processes of the build can be run here and how.
 func (b *build) permit(ctx context.Context, lowered loweredStages) error {
-	switch b.Isolation {
-	case "", "auto", "namespaces":
-	default:
-		return fmt.Errorf(`isolation %q: want "auto" or "namespaces"`, b.Isolation)
-	}
 	if b.Launcher == nil || !lowered.runs() {
 		return nil
 	}
@@ -97,10 +92,12 @@ func (b *build) permit(ctx context.Context, lowered loweredStages) error {
 	for _, a := range report.Attempts {
 		tried = append(tried, fmt.Errorf("%s: %w", a.Rung, a.Err))
 	}
-	return &Error{
+	// What a cache has need not be run.
+	b.Launcher, b.cannotRun = nil, &Error{
 		fmt.Errorf("run processes here: %w", errors.Join(tried...)),
 		"trowel doctor tells what this machine permits; a Dockerfile without RUN builds anywhere",
 	}
+	return nil
 }
 
 // mayMount says whether the process has CAP_SYS_ADMIN, and with it all that running a process takes.
@@ -120,7 +117,7 @@ func (b *build) layerOptions() (layer.Options, error) {
 		o.Level = *b.targets.level
 	}
 	if o.Compression != "" {
-		return o, nil
+		return o, o.Check()
 	}
 	switch b.Compression {
 	case "", "gzip":
@@ -132,5 +129,5 @@ func (b *build) layerOptions() (layer.Options, error) {
 	default:
 		return o, fmt.Errorf(`compression %q: want "gzip", "zstd" or "none"`, b.Compression)
 	}
-	return o, nil
+	return o, o.Check()
 }

@@ -27,7 +27,7 @@ type targets struct {
 
 // parseTargets reads tags, outputs and annotations.
 func parseTargets(r Request) (*targets, error) {
-	t := &targets{format: image.OCI, names: r.Tags}
+	t := &targets{format: image.OCI, names: slices.Clone(r.Tags)}
 	for _, tag := range r.Tags {
 		if _, err := tagReference(tag); err != nil {
 			return nil, err
@@ -67,6 +67,9 @@ func (t *targets) add(s output.Spec, tags []string) error {
 		t.format, t.formatSet = s.Format, s.Format
 	}
 	if s.CompressionLevel != nil {
+		if t.level != nil && *t.level != *s.CompressionLevel {
+			return fmt.Errorf("compression-level=%d: another output wants %d, and an image has one", *s.CompressionLevel, *t.level)
+		}
 		t.level = s.CompressionLevel
 	}
 	if s.ForceCompression {

@@ -31,7 +31,7 @@ func openWorkDir(parent string) (*workDir, error) {
 	}
 	var errs []error
 	for _, dir := range []string{os.TempDir(), "/var/tmp", shm} {
-		parent := filepath.Join(dir, fmt.Sprintf("trowel-%d", os.Geteuid()))
+		parent := filepath.Join(dir, fmt.Sprintf("trowel-%d", outsideID()))
 		err := makePrivate(parent)
 		if err == nil {
 			var w *workDir
@@ -61,8 +61,9 @@ func makePrivate(dir string) error {
 	return nil
 }
 
-func makeWorkDir(parent string) (_ *workDir, err error) {
-	if parent, err = filepath.Abs(parent); err != nil {
+func makeWorkDir(parent string) (*workDir, error) {
+	parent, err := filepath.Abs(parent)
+	if err != nil {
 		return nil, fmt.Errorf("open work directory: %w", err)
 	}
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -74,18 +75,26 @@ func makeWorkDir(parent string) (_ *workDir, err error) {
 		return nil, &Error{fmt.Errorf("make work directory: %w", err), workDirHint}
 	}
 	w := &workDir{dir: dir, blobs: filepath.Join(dir, "blobs"), trees: filepath.Join(dir, "trees")}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.close())
-		}
-	}()
-	if w.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return nil, err
+	if err := w.fill(); err != nil {
+		return nil, errors.Join(fmt.Errorf("make work directory: %w", err), w.close())
+	}
+	return w, nil
+}
+
+// fill makes what is in the directory. Its lock gets its name once it is held: until then the directory is nobody's, and
+// left alone by all.
+func (w *workDir) fill() (err error) {
+	name := filepath.Join(w.dir, "lock")
+	if w.lock, err = os.OpenFile(name+".new", os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return err
 	}
 	if err := unix.Flock(int(w.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, fmt.Errorf("lock work directory: %w", err)
+		return fmt.Errorf("lock: %w", err)
 	}
-	return w, errors.Join(os.Mkdir(w.blobs, 0o700), os.Mkdir(w.trees, 0o711))
+	if err := errors.Join(os.Mkdir(w.blobs, 0o700), os.Mkdir(w.trees, 0o711)); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
 }
 
 // close removes the directory.

@@ -90,7 +90,7 @@ func TestHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{"127.0.0.1\tlocalhost buildkitsandbox\n", "10.0.0.1\ta\n", "::1\tb\n", "fe80::1\tc\n"} {
-		if !strings.Contains(string(text), line) {
+		if !strings.Contains(text, line) {
 			t.Errorf("no line %q in\n%s", line, text)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,10 +159,7 @@ func treeMemory(f *buildFlags, settings config.Config) (*int64, error) {
 
 // buildArgs are --build-arg's, and the proxies of the environment are not: a build must not depend on them unasked.
 func (p program) buildArgs(f *buildFlags) (map[string]string, error) {
-	return pairs("build-arg", f.buildArgs, func(name string) (string, bool) {
-		v := p.getenv(name)
-		return v, v != ""
-	})
+	return pairs("build-arg", f.buildArgs, os.LookupEnv)
 }
 
 func epoch(text string) (*time.Time, error) {
@@ -246,7 +244,7 @@ func (p program) report(f *buildFlags, result host.Result) error {
 		}
 	}
 	for _, o := range f.outputs {
-		if o == "-" || strings.Contains(o, "dest=-") {
+		if o == "-" || slices.Contains(strings.Split(o, ","), "dest=-") {
 			return nil // standard output is the image
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,7 +51,7 @@ func (p program) inspectCommand() *cobra.Command {
 // printInspection writes an image for people. What it says comes from strangers, and is made printable.
 func (p program) printInspection(_ context.Context, i host.Inspection) error {
 	line := func(name, format string, values ...any) {
-		fmt.Fprintf(p.stdout, "%-12s %s\n", name, host.Printable(fmt.Sprintf(format, values...)))
+		fmt.Fprintf(p.stdout, "%-12s %s\n", name, oneLine(fmt.Sprintf(format, values...)))
 	}
 	line("image", "%s", i.Reference)
 	line("digest", "%s", i.Digest)
@@ -85,4 +86,9 @@ func (p program) printInspection(_ context.Context, i host.Inspection) error {
 		line("file", "%s %d:%d %10d %s%s", f.Mode, f.UID, f.GID, f.Size, f.Path, target)
 	}
 	return nil
+}
+
+// oneLine is [host.Printable] of what must not make lines of its own.
+func oneLine(text string) string {
+	return host.Printable(strings.NewReplacer("\n", "\uFFFD", "\t", " ").Replace(text))
 }

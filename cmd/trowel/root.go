@@ -58,7 +58,8 @@ func run(ctx context.Context, args []string, p program) int {
 	}
 	p.printError(ctx, err)
 	var usage usageError
-	if errors.As(err, &usage) {
+	var request *host.RequestError
+	if errors.As(err, &usage) || errors.As(err, &request) {
 		return exitUsage
 	}
 	return exitFailed

@@ -4,7 +4,6 @@ package base
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -85,7 +84,7 @@ func IsIndex(mediaType string) bool {
 // choose finds the manifest for a platform in an index: the best match, as containerd ranks them.
 func choose(name string, document []byte, platform ocispec.Platform) (ocispec.Descriptor, error) {
 	var index ocispec.Index
-	if err := json.Unmarshal(document, &index); err != nil {
+	if err := image.ParseJSON(document, &index); err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("read index of %q: %w", name, err)
 	}
 	match := platforms.Only(platform)

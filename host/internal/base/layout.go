@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/trowel-build/trowel/host/internal/image"
 )
 
 // OpenLayout opens an image in an OCI layout directory, given as "dir", "dir:tag" or "dir@sha256:…" with or without
@@ -118,7 +120,7 @@ func (l *layout) index() (ocispec.Index, error) {
 	if err != nil {
 		return index, err
 	}
-	if err := json.Unmarshal(text, &index); err != nil {
+	if err := image.ParseJSON(text, &index); err != nil {
 		return index, fmt.Errorf("read %s: %w", ocispec.ImageIndexFile, err)
 	}
 	return index, nil

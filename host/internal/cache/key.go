@@ -15,9 +15,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"hash"
+	"reflect"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
@@ -26,7 +26,7 @@ import (
 
 // schema changes whenever equal keys could mean different layers: when what goes into a key changes, or what the engine
 // makes of an effect.
-const schema = "trowel step 1"
+const schema = "trowel step 2"
 
 // Sum is the digest that a key is made from.
 type Sum [sha256.Size]byte
@@ -46,6 +46,9 @@ func ImageChain(diffIDs []string) Chain {
 	}
 	return c
 }
+
+// String is the hexadecimal form of c.
+func (c Chain) String() string { return c.sum.String() }
 
 // Layer is the chain with a layer on top.
 func (c Chain) Layer(diffID string) Chain {
@@ -89,10 +92,11 @@ func StageInput(c Chain, paths []string) Input {
 	return Input{h.sum()}
 }
 
-// StepSum digests a step's effects, platform and inputs, one for each effect that reads anything, in order.
-func StepSum(platform string, effects []effect.Effect, inputs []Input) (Sum, error) {
+// StepSum digests a step's effects, the circumstances that they depend on (the platform, say), and inputs, one for each
+// effect that reads anything, in order.
+func StepSum(circumstances string, effects []effect.Effect, inputs []Input) (Sum, error) {
 	h := newDigest(schema)
-	h.string(platform)
+	h.string(circumstances)
 	for _, e := range effects {
 		if x, ok := e.(effect.Exec); ok {
 			x.Unkeyed = nil
@@ -101,12 +105,10 @@ func StepSum(platform string, effects []effect.Effect, inputs []Input) (Sum, err
 		if c, ok := e.(effect.Copy); ok {
 			e = copyKey(c)
 		}
-		text, err := json.Marshal(e)
-		if err != nil {
+		h.string(fmt.Sprintf("%T", e))
+		if err := h.value(reflect.ValueOf(e)); err != nil {
 			return Sum{}, fmt.Errorf("digest step: %w", err)
 		}
-		h.string(fmt.Sprintf("%T", e))
-		h.bytes(text)
 	}
 	h.int(int64(len(inputs)))
 	for _, in := range inputs {
@@ -173,6 +175,34 @@ func (d digest) int(n int64) {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(n))
 	d.h.Write(b[:])
+}
+
+// value digests all that an effect says, byte for byte: text formats such as JSON take different bytes that are no UTF-8
+// for the same.
+func (d digest) value(v reflect.Value) error {
+	switch v.Kind() {
+	case reflect.String:
+		d.string(v.String())
+	case reflect.Int64:
+		d.int(v.Int())
+	case reflect.Slice:
+		d.int(int64(v.Len()))
+		for i := range v.Len() {
+			if err := d.value(v.Index(i)); err != nil {
+				return err
+			}
+		}
+	case reflect.Struct:
+		d.int(int64(v.NumField()))
+		for i := range v.NumField() {
+			if err := d.value(v.Field(i)); err != nil {
+				return err
+			}
+		}
+	default:
+		return fmt.Errorf("an effect has a field of kind %s", v.Kind())
+	}
+	return nil
 }
 
 func (d digest) sum() Sum { return Sum(d.h.Sum(nil)) }

@@ -43,6 +43,8 @@ func fill(t *testing.T, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString("x")
+	case reflect.Int64:
+		v.SetInt(1)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		fill(t, v.Index(0))
@@ -67,6 +69,8 @@ func TestFraming(t *testing.T) {
 		"platform":           sum(t, "pa", effect.Exec{Args: []string{"b"}}),
 		"other effect":       sum(t, "p", effect.Mkdir{Path: "a", User: "b"}),
 		"other effect again": sum(t, "p", effect.Mkdir{Path: "ab"}),
+		"a byte":             sum(t, "p", effect.Exec{Args: []string{"caf\xe9"}}),
+		"another byte":       sum(t, "p", effect.Exec{Args: []string{"caf\xe8"}}),
 	} {
 		if other, ok := different[s]; ok {
 			t.Errorf("%q and %q have one key", name, other)

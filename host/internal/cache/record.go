@@ -14,9 +14,12 @@ type Record struct {
 
 // LayerRecord says where a layer and its index are.
 type LayerRecord struct {
-	DiffID string     `json:"diffID"`
-	Blob   sdk.Digest `json:"blob"`
-	Size   int64      `json:"size"` // of the blob
+	DiffID string `json:"diffID"`
+	// Below is the chain of the layers that the step was run on. Records are found one by one, and two that do not fit
+	// together may be found side by side: of builds that ran at once, or where a cache lost one of a build.
+	Below string     `json:"below"`
+	Blob  sdk.Digest `json:"blob"`
+	Size  int64      `json:"size"` // of the blob
 	// MediaType of the blob, an OCI one.
 	MediaType string `json:"mediaType"`
 	// Level of the blob's compression; 0 is the default one.
@@ -43,7 +46,7 @@ func decode(value []byte) (Record, bool) {
 		return Record{}, false
 	}
 	l := r.Layer
-	if l.DiffID == "" || l.Blob == "" || l.Index == "" || l.MediaType == "" || l.Size <= 0 || l.IndexSize <= 0 {
+	if l.DiffID == "" || l.Below == "" || l.Blob == "" || l.Index == "" || l.MediaType == "" || l.Size <= 0 || l.IndexSize <= 0 {
 		return Record{}, false
 	}
 	return r, true

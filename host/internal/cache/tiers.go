@@ -27,8 +27,8 @@ const (
 	Write
 )
 
-// Tiers is an ordered list of backends as one. A hit in a slower one fills the faster ones; a backend that fails is
-// reported with warn and otherwise counts as empty: a cache never fails a build.
+// Tiers is an ordered list of backends as one. A backend that fails is reported with warn and otherwise counts as empty: a
+// cache never fails a build.
 type Tiers struct {
 	tiers   []Tier
 	damaged map[string]bool
@@ -145,7 +145,7 @@ func (t *Tiers) Held(ctx context.Context, digests []sdk.Digest) map[sdk.Digest]b
 			continue
 		}
 		for _, b := range blobs {
-			held[b.Digest] = !t.damaged[string(b.Digest)]
+			held[b.Digest] = held[b.Digest] || !t.damaged[string(b.Digest)]
 		}
 	}
 	return held

@@ -112,7 +112,7 @@ func TestTiers(t *testing.T) {
 
 func TestDecodeRefusesHalfRecords(t *testing.T) {
 	t.Parallel()
-	whole := Record{Layer: LayerRecord{DiffID: "sha256:1", Blob: "sha256:2", Size: 1, MediaType: "m", Index: "sha256:3", IndexSize: 1}}
+	whole := Record{Layer: LayerRecord{DiffID: "sha256:1", Below: "x", Blob: "sha256:2", Size: 1, MediaType: "m", Index: "sha256:3", IndexSize: 1}}
 	text, err := whole.Encode()
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
@@ -20,6 +21,7 @@ type Variables interface {
 type Lexer struct {
 	lex     *shell.Lex
 	display *shell.Lex
+	spent   int // bytes that words expanded to
 }
 
 // Lexer returns a new lexer with the file's escape character.
@@ -31,25 +33,45 @@ func (f *File) Lexer() *Lexer {
 
 // Word expands a word and removes its quotes.
 func (l *Lexer) Word(word string, vars Variables) (string, error) {
-	out, _, err := l.lex.ProcessWord(word, vars)
-	return out, expansionError(word, err)
+	m := meter(word, vars)
+	out, _, err := l.lex.ProcessWord(word, m)
+	return out, l.finish(word, m, err, len(out))
 }
 
 // WordUnset is [Lexer.Word], with the names that the word mentions and vars does not have.
 func (l *Lexer) WordUnset(word string, vars Variables) (string, []string, error) {
-	out, unset, err := l.lex.ProcessWord(word, vars)
-	return out, slices.Sorted(maps.Keys(unset)), expansionError(word, err)
+	m := meter(word, vars)
+	out, unset, err := l.lex.ProcessWord(word, m)
+	return out, slices.Sorted(maps.Keys(unset)), l.finish(word, m, err, len(out))
 }
 
 // Words expands a word that may become several, as those of EXPOSE do.
 func (l *Lexer) Words(word string, vars Variables) ([]string, error) {
-	out, err := l.lex.ProcessWords(word, vars)
-	return out, expansionError(word, err)
+	m := meter(word, vars)
+	out, err := l.lex.ProcessWords(word, m)
+	size := 0
+	for _, w := range out {
+		size += len(w)
+	}
+	return out, l.finish(word, m, err, size)
+}
+
+// finish makes sure that a word's expansion is right and not too long.
+func (l *Lexer) finish(word string, m *metered, err error, size int) error {
+	if tooLong := m.check(word); tooLong != nil {
+		return expansionError(word, tooLong)
+	}
+	if l.spent += size; err == nil && l.spent > maxExpansion {
+		err = fmt.Errorf("the stage's words expand to more than %d bytes", maxExpansion)
+	}
+	return expansionError(word, err)
 }
 
 // Display expands the variables in a command line for showing it: quotes, escapes and what is unset stay as they are.
 func (l *Lexer) Display(text string, vars Variables) string {
-	if out, _, err := l.display.ProcessWord(text, vars); err == nil {
+	m := meter(text, vars)
+	if out, _, err := l.display.ProcessWord(text, m); err == nil && m.check(text) == nil && l.spent < maxExpansion {
+		l.spent += len(out)
 		return out
 	}
 	return text
@@ -60,7 +82,11 @@ func (l *Lexer) Display(text string, vars Variables) string {
 func Heredoc(text string, vars Variables) (string, error) {
 	lex := shell.NewLex('\\')
 	lex.SkipProcessQuotes = true
-	out, _, err := lex.ProcessWord(text, vars)
+	m := meter(text, vars)
+	out, _, err := lex.ProcessWord(text, m)
+	if tooLong := m.check(text); tooLong != nil {
+		return "", fmt.Errorf("expand heredoc: %w", tooLong)
+	}
 	if err != nil {
 		return "", fmt.Errorf("expand heredoc: %w", innermost(err))
 	}
@@ -72,7 +98,23 @@ func expansionError(word string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("expand %q: %w", word, innermost(err))
+	err = innermost(err)
+	if strings.Contains(err.Error(), endOfWord) {
+		err = errors.New("\"${\" has no \"}\"")
+	}
+	return fmt.Errorf("expand %q: %w", shortened(word), err)
+}
+
+// endOfWord is how the lexer shows the end of a word where it expected something else.
+const endOfWord = "(\uFFFD)"
+
+// shortened is the start of a word, for an error.
+func shortened(word string) string {
+	const most = 200
+	if len(word) > most {
+		return strings.ToValidUTF8(word[:most], "") + "…"
+	}
+	return word
 }
 
 func innermost(err error) error {

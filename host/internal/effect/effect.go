@@ -23,6 +23,8 @@ type Exec struct {
 	Dir     string // absolute
 	User    string // as USER says it: "", "name", "uid", "user:group"
 	Network Network
+	// Hosts is the /etc/hosts that the process sees.
+	Hosts string
 	// Scripts are files that the process sees read-only below /dev/pipes while it runs: heredocs that start with "#!".
 	Scripts []File
 }
@@ -52,6 +54,9 @@ type Copy struct {
 	Unpack  Unpack
 	// Overlay says how the destination is treated: see [Overlay].
 	Overlay Overlay
+	// Time is given to what no source dates, in nanoseconds since the epoch; 0 is the time of the build, which is not
+	// part of what the step is.
+	Time int64
 }
 
 // CopySource is files from one place.
@@ -112,6 +117,7 @@ const (
 type Mkdir struct {
 	Path string // absolute
 	User string // as Exec.User
+	Time int64  // as Copy.Time
 }
 
 // Set changes one part of the image's configuration. Fields name the OCI config's; Value is its JSON form. It makes no layer.

@@ -70,7 +70,7 @@ func confine(ids identities, p wireProcess) error {
 	if err := ownOutput(p.User); err != nil {
 		return err
 	}
-	entered := unix.Chdir(p.Dir)
+	entered := goTo(p.Dir)
 	if err := scope(); err != nil { // Landlock and seccomp need CAP_SYS_ADMIN here, or they would cost no_new_privs
 		return err
 	}
@@ -95,6 +95,16 @@ func confine(ids identities, p wireProcess) error {
 	}
 	unix.Umask(0o022)
 	return enterDirectory(p.Dir, entered)
+}
+
+// goTo changes to a directory, and makes one that is missing, as BuildKit does: the working directory of an image need not
+// be in its layers.
+func goTo(dir string) error {
+	err := unix.Chdir(dir)
+	if errors.Is(err, unix.ENOENT) && os.MkdirAll(dir, 0o755) == nil {
+		err = unix.Chdir(dir)
+	}
+	return err
 }
 
 // ownOutput gives the pipes to the command's user: opening /dev/stdout opens them anew.

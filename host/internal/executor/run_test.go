@@ -145,7 +145,7 @@ func TestCommandNotStarted(t *testing.T) {
 		{"format", `exec "garbage": exec format error`, func(p *Process) { p.Args[0] = "garbage" }, unix.ENOEXEC, "architecture"},
 		{"not executable", `exec "data": permission denied`, func(p *Process) { p.Args[0] = "data" }, unix.EACCES, ""},
 		{"directory as command", `exec "/etc": permission denied`, func(p *Process) { p.Args[0] = "/etc" }, unix.EACCES, "execute permission"},
-		{"working directory", `enter working directory "/nowhere": no such file or directory`, func(p *Process) { p.Dir = "/nowhere" }, unix.ENOENT, ""},
+		{"working directory", `enter working directory "/proc/nowhere": no such file or directory`, func(p *Process) { p.Dir = "/proc/nowhere" }, unix.ENOENT, ""},
 		{"mount target", `open mount target "/nowhere": no such file or directory`, func(p *Process) {
 			p.Mounts = []Mount{{Kind: MountTmpfs, Target: "/nowhere"}}
 		}, unix.ENOENT, ""},

@@ -64,7 +64,7 @@ func parseManifest(mediaType string, document []byte) (Manifest, error) {
 		Manifests     json.RawMessage      `json:"manifests"`
 		FSLayers      json.RawMessage      `json:"fsLayers"`
 	}
-	if err := json.Unmarshal(document, &doc); err != nil {
+	if err := ParseJSON(document, &doc); err != nil {
 		return Manifest{}, err
 	}
 	switch {
@@ -123,7 +123,7 @@ func ParseBase(name string, manifest Manifest, config []byte) (*Base, error) {
 
 func parseConfig(config []byte) (Image, error) {
 	var img Image
-	if err := json.Unmarshal(config, &img); err != nil {
+	if err := ParseJSON(config, &img); err != nil {
 		return Image{}, err
 	}
 	if img.OS != "" && img.OS != "linux" {

@@ -154,6 +154,12 @@ func tarError(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("its tar is cut off: %w", err)
 	}
+	switch {
+	case errors.Is(err, tar.ErrHeader):
+		return errors.New("its tar is damaged: a header is invalid")
+	case errors.Is(err, tar.ErrFieldTooLong):
+		return errors.New("its tar has a header that is too long")
+	}
 	return err
 }
 

@@ -42,6 +42,12 @@ type Options struct {
 	Tee io.Writer
 }
 
+// Check says what is wrong with the options, if anything.
+func (o Options) Check() error {
+	_, err := newCodec(o.Compression, o.Level)
+	return err
+}
+
 // Pending is a layer that is being written.
 type Pending struct {
 	blob  *blob.Blob

@@ -32,7 +32,7 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 	}
 	var tee *io.PipeReader
 	closeTee := func(error) error { return nil }
-	if b.runsLater(st) {
+	if !st.runs() && b.runsLater(st) {
 		// A process will need the files on disk: they are unpacked from the same pass.
 		r, w := io.Pipe()
 		tee, closeTee, options.Tee = r, w.CloseWithError, w
@@ -77,7 +77,7 @@ func (e *Engine) keep(ctx context.Context, b *builder, st *step, l *Layer, below
 	if err != nil {
 		return err
 	}
-	record, err := e.recordOf(ctx, l, made)
+	record, err := e.recordOf(ctx, l, made, below)
 	if err != nil {
 		return err
 	}
@@ -113,13 +113,9 @@ func (e *Engine) lookUp(ctx context.Context, key sdk.Key) (*cache.Record, bool) 
 
 // contentKey is the key of a step by what it builds on and reads, all of which has to be written for that.
 func (b *builder) contentKey(ctx context.Context, st *step, below []*Layer) (sdk.Key, error) {
-	ids := make([]string, 0, len(below))
-	for _, l := range below {
-		id, err := l.DiffID(ctx)
-		if err != nil {
-			return "", err
-		}
-		ids = append(ids, id.String())
+	chain, err := chainOf(ctx, below)
+	if err != nil {
+		return "", err
 	}
 	inputs := st.inputs
 	if !st.inputsKnown {
@@ -136,9 +132,22 @@ func (b *builder) contentKey(ctx context.Context, st *step, below []*Layer) (sdk
 			inputs = append(inputs, in)
 		}
 	}
-	sum, err := cache.StepSum(b.stage.platform, st.Effects, inputs)
+	sum, err := cache.StepSum(b.engine.circumstances(b.stage), st.Effects, inputs)
 	if err != nil {
 		return "", err
 	}
-	return cache.ContentKey(cache.ImageChain(ids), sum), nil
+	return cache.ContentKey(chain, sum), nil
+}
+
+// chainOf is the chain of layers, all of which it waits for.
+func chainOf(ctx context.Context, layers []*Layer) (cache.Chain, error) {
+	ids := make([]string, 0, len(layers))
+	for _, l := range layers {
+		id, err := l.DiffID(ctx)
+		if err != nil {
+			return cache.Chain{}, err
+		}
+		ids = append(ids, id.String())
+	}
+	return cache.ImageChain(ids), nil
 }

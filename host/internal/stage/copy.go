@@ -49,7 +49,7 @@ func (b *builder) copy(ctx context.Context, c effect.Copy) (_ []filetree.Change,
 // copySpec finds the trees that a copy reads.
 func (e *Engine) copySpec(ctx context.Context, c effect.Copy, tree sourceTree) (filecopy.Spec, error) {
 	spec := filecopy.Spec{
-		Dest: c.Dest, Exclude: c.Exclude, Layout: c.Layout, Overlay: c.Overlay, ModTime: e.Created.UnixNano(),
+		Dest: c.Dest, Exclude: c.Exclude, Layout: c.Layout, Overlay: c.Overlay, ModTime: e.timeOf(c.Time),
 	}
 	var err error
 	if spec.Mode, err = filecopy.ParseMode(c.Mode); err != nil {
@@ -172,5 +172,5 @@ func (b *builder) mkdir(ctx context.Context, m effect.Mkdir) ([]filetree.Change,
 		}
 		owner = &filecopy.Owner{UID: uid, GID: gid}
 	}
-	return filecopy.Mkdir(tree, m.Path, owner, b.engine.Created.UnixNano())
+	return filecopy.Mkdir(tree, m.Path, owner, b.engine.timeOf(m.Time))
 }

@@ -13,6 +13,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,16 +61,18 @@ type Options struct {
 	NoCache func(stageID string) bool
 	// Layers says how the layers of the image are compressed.
 	Layers layer.Options
-	// Launcher starts processes; nil if there is none to start.
-	Launcher *executor.Launcher
+	// Launcher starts processes; nil if none can be started, for the reason CannotRun.
+	Launcher  *executor.Launcher
+	CannotRun error
 	// Run is what all processes have in common.
 	Run Run
 	// Publish is told of each layer of the image as soon as there is one, even if it is still being written; nil for
 	// nobody.
 	Publish  func(*Layer)
 	Progress progress.Reporter
-	// Created is the time of what has no other; it is the build's start or SOURCE_DATE_EPOCH.
+	// Created is the time of what has no other: the build's start, or Epoch, SOURCE_DATE_EPOCH, which is nil if not set.
 	Created time.Time
+	Epoch   *time.Time
 	// Jobs bounds how many stages are at work at once; 0 means no bound.
 	Jobs int
 }
@@ -79,7 +82,7 @@ type Run struct {
 	Network    effect.Network // of those that do not say
 	Hostname   string
 	ResolvConf []byte
-	Hosts      []byte
+	Hosts      string
 }
 
 // ImageKey names an image for a platform.
@@ -93,12 +96,14 @@ type Engine struct {
 	Options
 	stages map[string]*Stage
 	order  []*Stage
-	nonce  string
+	cancel context.CancelCauseFunc // ends the build
+	failed bool                    // the build has
 
 	platform string // of the target, and of images that are copied from
 
-	form   rootfs.Form   // of the root file systems on disk
-	owners rootfs.Owners // of their files
+	form     rootfs.Form   // of the root file systems on disk
+	owners   rootfs.Owners // of their files
+	singleID bool          // all files have one owner here
 
 	contextTrees map[string]*lazy[*filetree.Tree]
 	places       atomic.Int64  // directories made
@@ -114,7 +119,7 @@ type Engine struct {
 // New prepares the stages of a plan.
 func New(o Options) (*Engine, error) {
 	e := &Engine{
-		Options: o, stages: map[string]*Stage{}, nonce: fmt.Sprint(time.Now().UnixNano()), platform: formatPlatform(o.Plan.Platform),
+		Options: o, stages: map[string]*Stage{}, platform: formatPlatform(o.Plan.Platform),
 		contextTrees: map[string]*lazy[*filetree.Tree]{}, imageLayers: map[*base.Image][]*Layer{},
 	}
 	if err := e.lookAround(); err != nil {
@@ -129,6 +134,7 @@ func New(o Options) (*Engine, error) {
 	for _, p := range o.Plan.Stages {
 		s := &Stage{ID: p.ID, base: p.Base, platform: formatPlatform(p.Platform), noCache: o.NoCache != nil && o.NoCache(p.ID)}
 		for i, l := range o.Lowered[p.ID].Steps {
+			l.Effects = e.complete(l.Effects)
 			s.steps = append(s.steps, &step{Step: l, stage: s, id: fmt.Sprintf("%s/%d", p.ID, i), makesLayer: l.Layer == lower.OneLayer})
 		}
 		if _, isDir := o.Contexts[p.Base.Context]; isDir && p.Base.Context != "" {
@@ -149,6 +155,68 @@ func New(o Options) (*Engine, error) {
 	return e, nil
 }
 
+// complete puts into effects what the build as a whole decides about them, so that it is part of their keys.
+func (e *Engine) complete(effects []effect.Effect) []effect.Effect {
+	effects = slices.Clone(effects)
+	for i, x := range effects {
+		switch x := x.(type) {
+		case effect.Exec:
+			if x.Network == "" || x.Network == effect.NetworkDefault {
+				x.Network = e.Run.Network
+			}
+			if x.Network != effect.NetworkNone {
+				x.Network = effect.NetworkHost
+			}
+			x.Hosts = e.Run.Hosts
+			effects[i] = x
+		case effect.Copy:
+			x.Time = e.epoch()
+			effects[i] = x
+		case effect.Mkdir:
+			x.Time = e.epoch()
+			effects[i] = x
+		}
+	}
+	return effects
+}
+
+// epoch is SOURCE_DATE_EPOCH, or 0.
+func (e *Engine) epoch() int64 {
+	if e.Epoch == nil {
+		return 0
+	}
+	return e.Epoch.UnixNano()
+}
+
+// timeOf is what is given to what a step makes and no source dates.
+func (e *Engine) timeOf(own int64) int64 {
+	if own != 0 {
+		return own
+	}
+	return e.Created.UnixNano()
+}
+
+// acquire waits until the step may work, where [Options.Jobs] bounds how many do at once. What the step reads of other
+// stages is built before: they need their turn as well.
+func (e *Engine) acquire(ctx context.Context, st *step) (release func(), err error) {
+	if e.slots == nil {
+		return func() {}, nil
+	}
+	for _, at := range locations(st.Effects) {
+		if need, ok := e.stages[at.Stage]; ok {
+			if _, err := need.build(ctx, e); err != nil {
+				return nil, err
+			}
+		}
+	}
+	select {
+	case e.slots <- struct{}{}:
+		return func() { <-e.slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 // lookAround finds out how files look on disk here: in a user namespace overlayfs marks them in another way, and not all
 // owners exist.
 func (e *Engine) lookAround() error {
@@ -159,7 +227,7 @@ func (e *Engine) lookAround() error {
 	if err != nil || ns.Initial {
 		return err
 	}
-	e.form = rootfs.UserXattrs
+	e.form, e.singleID = rootfs.UserXattrs, ns.IDs == 1
 	e.owners, err = rootfs.MappedOwners()
 	return err
 }
@@ -177,8 +245,20 @@ func (s *Stage) baseOnDirectory(name string) {
 	s.base, s.steps = effect.Location{}, append([]*step{first}, s.steps...)
 }
 
-// Build builds the target stage and all that it needs.
+// Build builds the target stage and all that it needs. [Engine.Wait] must be called in any case.
 func (e *Engine) Build(ctx context.Context) (*Stage, *Result, error) {
+	ctx, e.cancel = context.WithCancelCause(ctx)
+	target, result, err := e.build(ctx)
+	if err != nil {
+		e.failed = true
+		e.cancel(err)
+		// Others may have failed for no other reason than that the first one did.
+		return nil, nil, context.Cause(ctx)
+	}
+	return target, result, nil
+}
+
+func (e *Engine) build(ctx context.Context) (*Stage, *Result, error) {
 	if err := e.lookAhead(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -198,8 +278,21 @@ func (e *Engine) Build(ctx context.Context) (*Stage, *Result, error) {
 	return target, result, nil
 }
 
-// Wait waits until everything is stored in the caches.
-func (e *Engine) Wait() { _ = e.background.Wait() }
+// Wait waits until everything is stored in the caches. What could not be stored is a warning, unless it says that the
+// build rests on a damaged blob.
+func (e *Engine) Wait() error {
+	err := e.background.Wait()
+	if e.cancel != nil {
+		e.cancel(nil)
+	}
+	if _, damaged := errors.AsType[*DamagedBlob](err); damaged {
+		return err
+	}
+	if err != nil && !e.failed {
+		e.warn(err.Error())
+	}
+	return nil
+}
 
 // Steps are the steps of a stage, with the layers that they made once it was built.
 func (s *Stage) Steps() []StepResult {
@@ -249,12 +342,31 @@ func (e *Engine) canRun() error {
 	if e.Launcher != nil {
 		return nil
 	}
+	needed := map[*Stage]bool{}
+	e.need(e.order[len(e.order)-1], needed)
 	for _, s := range e.order {
+		if !needed[s] {
+			continue
+		}
 		if i := slices.IndexFunc(s.steps[s.hits:], (*step).runs); i >= 0 {
-			return e.fail(s.steps[s.hits+i], ErrNoLauncher)
+			return e.fail(s.steps[s.hits+i], cmp.Or(e.CannotRun, ErrNoLauncher))
 		}
 	}
 	return nil
+}
+
+// need marks the stages that have to be built for s: those below it, and those that the steps from its first miss on read.
+func (e *Engine) need(s *Stage, needed map[*Stage]bool) {
+	if s == nil || needed[s] {
+		return
+	}
+	needed[s] = true
+	e.need(e.stages[s.base.Stage], needed)
+	for _, st := range s.steps[s.hits:] {
+		for _, at := range locations(st.Effects) {
+			e.need(e.stages[at.Stage], needed)
+		}
+	}
 }
 
 // place is a new path for a directory below e.Dir; the shorter, the more layers fit into an overlay's options.

@@ -42,8 +42,8 @@ func (b *builder) exec(ctx context.Context, st *step, x effect.Exec) error {
 	err = e.Launcher.Run(ctx, root, executor.Process{
 		Args: x.Args, Env: environment(x, user.Home), Dir: x.Dir,
 		User:    executor.User{UID: user.UID, GID: user.GID, Groups: user.Groups},
-		Network: e.network(x.Network), Hostname: e.Run.Hostname,
-		Mounts: scripts(x.Scripts), ResolvConf: e.Run.ResolvConf, Hosts: e.Run.Hosts,
+		Network: network(x.Network), Hostname: e.Run.Hostname,
+		Mounts: scripts(x.Scripts), ResolvConf: e.Run.ResolvConf, Hosts: []byte(x.Hosts),
 		Stdout: out("stdout"), Stderr: out("stderr"),
 	})
 	if err != nil {
@@ -140,11 +140,7 @@ func environment(x effect.Exec, home string) []string {
 	return env
 }
 
-// network is what a process gets of what it asks for.
-func (e *Engine) network(n effect.Network) executor.Network {
-	if n == "" || n == effect.NetworkDefault {
-		n = e.Run.Network
-	}
+func network(n effect.Network) executor.Network {
 	if n == effect.NetworkNone {
 		return executor.NetworkNone
 	}

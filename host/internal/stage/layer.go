@@ -27,6 +27,8 @@ type Layer struct {
 	known   ocispec.Descriptor
 	diffID  digest.Digest
 	pending *layer.Pending
+	// original is the layer that this one is written anew from, in another compression.
+	original *Layer
 	// origin opens the blob where it comes from. It is nil for a layer that is being written.
 	origin func(ctx context.Context) (io.ReadCloser, error)
 	// mount is where registries can take the blob from; zero if nowhere.
@@ -72,6 +74,9 @@ func (l *Layer) DiffID(context.Context) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
+	if o := l.original; o != nil && made.DiffID != o.diffID {
+		return "", &DamagedBlob{o.known.Digest, fmt.Errorf("its files make a layer with diff ID %s, not %s", made.DiffID, o.diffID)}
+	}
 	return made.DiffID, nil
 }
 
@@ -102,6 +107,17 @@ func (l *Layer) Title() string {
 		return "layer"
 	}
 	return "layer " + l.known.Digest.String()[:19]
+}
+
+// name is what to call the layer in errors: where it comes from, and all of its digest.
+func (l *Layer) name() string {
+	switch {
+	case l.pending != nil:
+		return "being written"
+	case l.mount != registry.Repository{}:
+		return l.mount.String() + "@" + l.known.Digest.String()
+	}
+	return l.known.Digest.String()
 }
 
 // content is the layer's blob in the store, still growing perhaps: a blob from elsewhere is fetched once, whoever reads it,
@@ -246,9 +262,6 @@ func blobContent(b *blob.Blob) sdk.Content {
 
 // read reads a layer from its start to its end and makes sure that it is what its diff ID says.
 func (e *Engine) read(ctx context.Context, l *Layer, visitor layer.Visitor) (*layer.Index, error) {
-	if l.tar != nil {
-		return e.readTee(ctx, l, visitor)
-	}
 	b, err := l.content(ctx)
 	if err != nil {
 		return nil, err
@@ -258,7 +271,7 @@ func (e *Engine) read(ctx context.Context, l *Layer, visitor layer.Visitor) (*la
 		return nil, err
 	}
 	defer in.Close()
-	contents, err := layer.Read(ctx, in, layer.ReadOptions{Name: l.Title(), DiffID: l.diffID, Visitor: visitor})
+	contents, err := layer.Read(ctx, in, layer.ReadOptions{Name: l.name(), DiffID: l.diffID, Visitor: visitor})
 	if err == nil {
 		// The last bytes may be read before the digest of all is known to be right.
 		_, _, err = b.Wait(ctx)
@@ -274,9 +287,7 @@ func (e *Engine) read(ctx context.Context, l *Layer, visitor layer.Visitor) (*la
 
 // readTee reads a layer while it is written.
 func (e *Engine) readTee(ctx context.Context, l *Layer, visitor layer.Visitor) (*layer.Index, error) {
-	_, err := layer.Read(ctx, l.tar, layer.ReadOptions{Name: l.Title(), Visitor: visitor})
-	// Whoever writes must not wait for a reader that is gone.
-	if err := errors.Join(err, l.tar.CloseWithError(err)); err != nil {
+	if _, err := layer.Read(ctx, l.tar, layer.ReadOptions{Name: l.name(), Visitor: visitor}); err != nil {
 		return nil, err
 	}
 	return l.Index(ctx)
@@ -293,7 +304,7 @@ func (e *Engine) merge(ctx context.Context, tree *filetree.Tree, layers []*Layer
 			return nil, err
 		}
 		if tree, err = tree.Apply(x.Entries, x.Inline.Source(&l.source)); err != nil {
-			return nil, fmt.Errorf("merge %s: %w", l.Title(), err)
+			return nil, fmt.Errorf("merge layer %q: %w", l.name(), err)
 		}
 	}
 	return tree, nil

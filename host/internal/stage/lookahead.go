@@ -24,18 +24,21 @@ func (e *Engine) lookAhead(ctx context.Context) error {
 	var keys []sdk.Key
 	for _, s := range e.order {
 		for _, st := range s.steps {
-			if st.makesLayer && !s.noCache {
-				keys = append(keys, st.definition, cache.SeenKey(st.bare))
+			if !st.makesLayer || s.noCache {
+				continue
+			}
+			keys = append(keys, cache.SeenKey(st.bare))
+			if !s.anew {
+				keys = append(keys, st.definition)
 			}
 		}
 	}
-	found := e.Cache.Records(ctx, keys)
-	e.markHits(ctx, found)
+	e.markHits(ctx, e.Cache.Records(ctx, keys))
 	return nil
 }
 
-// markHits takes for each stage the steps from its start on that have a record, as far as the blobs that the records name
-// are still there.
+// markHits takes for each stage the steps from its start on that have a record, as far as the records were made one on
+// top of the other and the blobs that they name are still there.
 func (e *Engine) markHits(ctx context.Context, found map[sdk.Key][]byte) {
 	var blobs []sdk.Digest
 	for _, s := range e.order {
@@ -52,14 +55,30 @@ func (e *Engine) markHits(ctx context.Context, found map[sdk.Key][]byte) {
 	}
 	held := e.Cache.Held(ctx, blobs)
 	for _, s := range e.order {
-		for s.hits < len(s.steps) {
+		var known bool
+		if s.layers, known = e.layersBelow(s); !known || s.anew {
+			continue // a step on layers that are yet to be made can only be found by what they turn out to be
+		}
+		for ; s.hits < len(s.steps); s.hits++ {
 			st := s.steps[s.hits]
-			if st.makesLayer && (st.record == nil || !held[st.record.Layer.Blob] || !held[st.record.Layer.Index]) {
+			if !st.makesLayer {
+				continue
+			}
+			if st.record == nil || st.record.Layer.Below != s.layers.String() || !held[st.record.Layer.Blob] || !held[st.record.Layer.Index] {
 				break
 			}
-			s.hits++
+			s.layers = s.layers.Layer(st.record.Layer.DiffID)
 		}
 	}
+}
+
+// layersBelow is the chain of the layers that a stage starts on, if they are all known.
+func (e *Engine) layersBelow(s *Stage) (cache.Chain, bool) {
+	if parent, ok := e.stages[s.base.Stage]; ok {
+		return parent.layers, parent.hits == len(parent.steps)
+	}
+	chain, err := e.baseChain(s.base, s.platform)
+	return chain, err == nil
 }
 
 // define chains the definition keys of a stage.
@@ -68,10 +87,8 @@ func (e *Engine) define(ctx context.Context, s *Stage) error {
 	if err != nil {
 		return err
 	}
-	if s.noCache {
-		// What builds on a stage that is made anew must not be found by its definition: that did not change.
-		chain = chain.Layer(e.nonce)
-	}
+	// What builds on or copies from a stage that is made anew must not be found by its definition: that did not change.
+	s.anew = s.noCache || e.stages[s.base.Stage] != nil && e.stages[s.base.Stage].anew
 	for _, st := range s.steps {
 		if !st.makesLayer {
 			continue
@@ -79,10 +96,13 @@ func (e *Engine) define(ctx context.Context, s *Stage) error {
 		if err := e.defineInputs(ctx, st); err != nil {
 			return e.fail(st, err)
 		}
-		if st.bare, err = cache.StepSum(s.platform, st.Effects, nil); err != nil {
+		for _, at := range locations(st.Effects) {
+			s.anew = s.anew || e.stages[at.Stage] != nil && e.stages[at.Stage].anew
+		}
+		if st.bare, err = cache.StepSum(e.circumstances(s), st.Effects, nil); err != nil {
 			return err
 		}
-		sum, err := cache.StepSum(s.platform, st.Effects, st.inputs)
+		sum, err := cache.StepSum(e.circumstances(s), st.Effects, st.inputs)
 		if err != nil {
 			return err
 		}
@@ -92,6 +112,15 @@ func (e *Engine) define(ctx context.Context, s *Stage) error {
 	}
 	s.defined = chain
 	return nil
+}
+
+// circumstances are what a stage's layers depend on beside effects and inputs: the platform, and whether files can have
+// more than one owner here.
+func (e *Engine) circumstances(s *Stage) string {
+	if e.singleID {
+		return s.platform + " with a single ID"
+	}
+	return s.platform
 }
 
 // defineInputs says what the effects of a step read, as far as it is known before anything runs.

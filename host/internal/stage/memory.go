@@ -40,8 +40,13 @@ func (m *Memory) take(n int64) bool {
 	return true
 }
 
-// fileCost is what a file takes in memory beside its content.
-const fileCost = 1 << 10
+const (
+	// fileCost is what a file takes in memory beside its content, which takes whole pages.
+	fileCost = 1 << 10
+	page     = 4 << 10
+)
+
+func pages(n int64) int64 { return (n + page - 1) / page * page }
 
 // expectedSize is about how much a layer takes unpacked.
 func (l *Layer) expectedSize() int64 {
@@ -58,7 +63,7 @@ func (l *Layer) expectedSize() int64 {
 func sizeOf(changes []filetree.Change) int64 {
 	var n int64
 	for i := range changes {
-		n += changes[i].Size + fileCost
+		n += pages(changes[i].Size) + fileCost
 	}
 	return n
 }
@@ -74,7 +79,10 @@ func (r *reservation) add(e *filetree.Entry) error {
 	if r == nil {
 		return nil
 	}
-	r.used += e.Size + fileCost
+	r.used += pages(e.Size) + fileCost + int64(len(e.Link))
+	for _, value := range e.Xattrs {
+		r.used += int64(len(value)) + fileCost
+	}
 	if r.used <= r.taken {
 		return nil
 	}
@@ -86,7 +94,7 @@ func (r *reservation) add(e *filetree.Entry) error {
 	return nil
 }
 
-// place makes an empty directory for a layer to be unpacked into: in memory if there is room, else below e.Dir, where it
+// placeFor makes an empty directory for a layer to be unpacked into: in memory if there is room, else below e.Dir, where it
 // has a name in either case.
 func (e *Engine) placeFor(l *Layer) (name, dir string, r *reservation, err error) {
 	name = e.place()
@@ -101,6 +109,14 @@ func (e *Engine) placeFor(l *Layer) (name, dir string, r *reservation, err error
 }
 
 // retry says whether a layer that could not be unpacked in memory is worth another try on disk.
-func (r *reservation) retry(ctx context.Context, l *Layer, err error) bool {
-	return r != nil && err != nil && ctx.Err() == nil && l.tar == nil
+func (r *reservation) retry(ctx context.Context, err error) bool {
+	return r != nil && err != nil && ctx.Err() == nil
+}
+
+// giveBack frees what was taken.
+func (r *reservation) giveBack() {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	r.memory.left += r.taken
+	r.taken = 0
 }

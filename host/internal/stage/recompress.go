@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/filetree"
@@ -41,15 +40,11 @@ func (b *builder) found(ctx context.Context, st *step, r cache.Record) (*Layer, 
 		return nil, err
 	}
 	again := e.pendingLayer(p)
-	again.Created = l.Created
+	again.Created, again.original = l.Created, l
 	below := b.layers[:len(b.layers):len(b.layers)]
 	e.background.Go(func() error {
-		made, err := p.Wait()
-		if err != nil {
+		if _, err := again.DiffID(ctx); err != nil {
 			return err
-		}
-		if made.DiffID != l.diffID {
-			return &DamagedBlob{l.known.Digest, fmt.Errorf("its files make a layer with diff ID %s, not %s", made.DiffID, l.diffID)}
 		}
 		return e.keep(ctx, b, st, again, below)
 	})
@@ -57,7 +52,7 @@ func (b *builder) found(ctx context.Context, st *step, r cache.Record) (*Layer, 
 }
 
 // recordOf is what is kept of a written layer.
-func (e *Engine) recordOf(ctx context.Context, l *Layer, made *layer.Layer) (cache.Record, error) {
+func (e *Engine) recordOf(ctx context.Context, l *Layer, made *layer.Layer, below []*Layer) (cache.Record, error) {
 	desc, err := l.Descriptor(ctx)
 	if err != nil {
 		return cache.Record{}, err
@@ -67,8 +62,12 @@ func (e *Engine) recordOf(ctx context.Context, l *Layer, made *layer.Layer) (cac
 		return cache.Record{}, err
 	}
 	e.Cache.PutBlob(ctx, sdk.Blob{Digest: sdk.Digest(desc.Digest), Size: desc.Size}, blobContent(made.Blob))
+	chain, err := chainOf(ctx, below)
+	if err != nil {
+		return cache.Record{}, err
+	}
 	r := cache.LayerRecord{
-		DiffID: made.DiffID.String(), Blob: sdk.Digest(desc.Digest), Size: desc.Size, MediaType: desc.MediaType,
+		DiffID: made.DiffID.String(), Below: chain.String(), Blob: sdk.Digest(desc.Digest), Size: desc.Size, MediaType: desc.MediaType,
 		Index: index.Index, IndexSize: index.IndexSize, Created: l.Created,
 	}
 	if made.Compression != image.Uncompressed {

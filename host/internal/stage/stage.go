@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/effect"
@@ -23,11 +20,13 @@ type Stage struct {
 	base     effect.Location
 	platform string
 	steps    []*step
-	noCache  bool
+	noCache  bool // it is to be built anew, whatever caches hold
+	anew     bool // so is this stage or one that it rests on
 	inImage  bool // its layers are those of the image
 
 	defined cache.Chain // of all its steps by definition
 	hits    int         // steps from the start whose layers earlier builds left
+	layers  cache.Chain // of the layers below and those hits
 	result  lazy[*Result]
 }
 
@@ -73,6 +72,7 @@ func (s *Stage) build(ctx context.Context, e *Engine) (*Result, error) {
 	return s.result.get(func() (*Result, error) {
 		b := &builder{engine: e, stage: s}
 		if err := b.run(ctx); err != nil {
+			e.cancel(err) // the first error is the one to tell, and ends what others do
 			return nil, err
 		}
 		return &Result{engine: e, Layers: b.layers}, nil
@@ -97,21 +97,15 @@ type builder struct {
 }
 
 // run goes through the stage's steps.
-func (b *builder) run(ctx context.Context) (err error) {
+func (b *builder) run(ctx context.Context) error {
 	s, e := b.stage, b.engine
-	work, stop := context.WithCancel(ctx)
-	defer func() {
-		if err != nil {
-			stop() // and only then: caches are still being filled with what the needed stages made
-		}
-	}()
-	var needs errgroup.Group
 	if s.hits < len(s.steps) {
-		needs.Go(func() error { return b.startNeeds(work) })
+		b.startNeeds(ctx)
 	}
-	err = b.takeBase(ctx)
-	for i := 0; err == nil && i < len(s.steps); i++ {
-		st := s.steps[i]
+	if err := b.takeBase(ctx); err != nil {
+		return err
+	}
+	for i, st := range s.steps {
 		if !st.makesLayer {
 			continue // lowering has done all there is to do
 		}
@@ -120,41 +114,31 @@ func (b *builder) run(ctx context.Context) (err error) {
 		if i < s.hits {
 			status, step = progress.StatusCached, b.takeHit
 		}
-		var hit bool
-		if hit, err = step(ctx, st); hit {
+		hit, err := step(ctx, st)
+		if hit {
 			status = progress.StatusCached
 		}
 		e.stepDone(ctx, st, status, err)
 		if err != nil {
-			err = e.fail(st, err)
+			return e.fail(st, err)
 		}
 	}
-	if err != nil {
-		stop()
-	}
-	if needErr := needs.Wait(); err == nil {
-		err = needErr
-	}
-	return err
+	return nil
 }
 
-// startNeeds builds the stages that the steps from the first miss on read, all at once.
-func (b *builder) startNeeds(ctx context.Context) error {
-	var g errgroup.Group
-	var once sync.Map
+// startNeeds starts to build the stages that the steps from the first miss on read, all at once. Whoever reads one waits
+// for it, and sees its error.
+func (b *builder) startNeeds(ctx context.Context) {
 	for _, st := range b.stage.steps[b.stage.hits:] {
 		for _, at := range locations(st.Effects) {
-			if _, started := once.LoadOrStore(at, true); started || at.Stage == "" {
-				continue
+			if need, ok := b.engine.stages[at.Stage]; ok {
+				b.engine.background.Go(func() error {
+					_, err := need.build(ctx, b.engine)
+					return err
+				})
 			}
-			need := b.engine.stages[at.Stage]
-			g.Go(func() error {
-				_, err := need.build(ctx, b.engine)
-				return err
-			})
 		}
 	}
-	return g.Wait()
 }
 
 // locations are the places that effects read files from.
@@ -246,10 +230,11 @@ func (b *builder) step(ctx context.Context, st *step) (hit bool, err error) {
 
 // execute turns a step's effects into a layer.
 func (b *builder) execute(ctx context.Context, st *step) (err error) {
-	if b.engine.slots != nil {
-		b.engine.slots <- struct{}{}
-		defer func() { <-b.engine.slots }()
+	release, err := b.engine.acquire(ctx, st)
+	if err != nil {
+		return err
 	}
+	defer release()
 	x, err := fileEffect(st.Effects)
 	if err != nil {
 		return err

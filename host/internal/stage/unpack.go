@@ -100,22 +100,31 @@ func (v visitor) Entry(e filetree.Entry, content io.Reader) error {
 	return err
 }
 
-// unpackAlone unpacks one layer while it is read, and takes its index along. It must not ask for [Layer.Index], which may
-// be waiting for it.
+// unpackAlone unpacks one layer while it is read, or while it is written, and takes its index along. It must not ask for
+// [Layer.Index] of a layer that is there, which may be waiting for it.
 func (e *Engine) unpackAlone(ctx context.Context, l *Layer) (*unpacked, error) {
-	name, dir, room, err := e.placeFor(l)
-	if err != nil {
-		return nil, err
+	read := e.read
+	if l.tar != nil {
+		read = e.readTee
 	}
-	u, err := e.unpackInto(ctx, l, dir, room)
-	if room.retry(ctx, l, err) {
+	name, dir, room, err := e.placeFor(l)
+	var u *unpacked
+	if err == nil {
+		u, err = e.unpackInto(ctx, l, dir, room, read)
+	}
+	if err != nil && l.tar != nil {
+		// Whoever writes must not wait for a reader that gave up.
+		_, _ = io.Copy(io.Discard, l.tar) // until the writer closes it, which it does in any case
+	}
+	if room.retry(ctx, err) {
+		room.giveBack()
 		inMemory := dir
 		name = e.place()
 		dir = filepath.Join(e.Dir, name)
 		if err := errors.Join(rootfs.RemoveAll(inMemory), os.Mkdir(dir, 0o755)); err != nil {
 			return nil, err
 		}
-		u, err = e.unpackInto(ctx, l, dir, nil)
+		u, err = e.unpackInto(ctx, l, dir, nil, e.read)
 	}
 	if err != nil {
 		return nil, err
@@ -124,13 +133,16 @@ func (e *Engine) unpackAlone(ctx context.Context, l *Layer) (*unpacked, error) {
 	return u, nil
 }
 
-func (e *Engine) unpackInto(ctx context.Context, l *Layer, dir string, room *reservation) (*unpacked, error) {
+// reader is a way to read a layer: [Engine.read] or [Engine.readTee].
+type reader func(ctx context.Context, l *Layer, visitor layer.Visitor) (*layer.Index, error)
+
+func (e *Engine) unpackInto(ctx context.Context, l *Layer, dir string, room *reservation, read reader) (*unpacked, error) {
 	u := &unpacked{}
 	var err error
 	if u.unpacker, err = rootfs.NewUnpacker(dir, e.trees()); err != nil {
 		return nil, err
 	}
-	if u.index, err = e.read(ctx, l, visitor{u, room}); err != nil {
+	if u.index, err = read(ctx, l, visitor{u, room}); err != nil {
 		return nil, errors.Join(err, u.unpacker.Close())
 	}
 	return u, nil

@@ -122,18 +122,17 @@ func (d *decoder) careful() error {
 	if err != nil {
 		return err
 	}
+	v := in.value(e)
 	switch {
 	case e&literal != 0:
-		d.out[d.pos] = byte(e >> 8)
+		d.out[d.pos] = byte(v)
 		d.pos++
-		in.drop(uint64(e >> 26 & 15))
 		return nil
 	case e&special != 0:
-		in.drop(uint64(e & 63))
 		d.endBlock()
 		return nil
 	}
-	length := in.value(e)
+	length := v
 	if e, err = in.lookUp(d.distances[:], distanceRoot); err != nil {
 		return err
 	}

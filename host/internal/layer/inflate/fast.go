@@ -25,25 +25,25 @@ loop:
 		bits |= binary.LittleEndian.Uint64(in[next:]) << (count & 63)
 		next += int(^count & 63 >> 3)
 		count |= 56
-		// The root's literals take up to 11 bits, so that there are 34 left after two, for a length or literal of up to 20.
+		// The root's literals take up to 11 bits, so that there are 23 left after three, for a length or literal of up to 20.
 		e := lengths[bits&lengthMask]
 		if e&literal != 0 {
 			bits >>= e & 63
 			count -= uint64(e)
-			binary.LittleEndian.PutUint16(out[pos:], uint16(e>>8))
-			pos += int(e >> 24 & 3)
+			out[pos] = byte(e >> 16)
+			pos++
 			e = lengths[bits&lengthMask]
 			if e&literal != 0 {
 				bits >>= e & 63
 				count -= uint64(e)
-				binary.LittleEndian.PutUint16(out[pos:], uint16(e>>8))
-				pos += int(e >> 24 & 3)
+				out[pos] = byte(e >> 16)
+				pos++
 				e = lengths[bits&lengthMask]
 				if e&literal != 0 {
 					bits >>= e & 63
 					count -= uint64(e)
-					binary.LittleEndian.PutUint16(out[pos:], uint16(e>>8))
-					pos += int(e >> 24 & 3)
+					out[pos] = byte(e >> 16)
+					pos++
 					continue
 				}
 			}
@@ -56,7 +56,7 @@ loop:
 				if e&literal != 0 {
 					bits >>= e & 63
 					count -= uint64(e)
-					out[pos] = byte(e >> 8)
+					out[pos] = byte(e >> 16)
 					pos++
 					continue
 				}
@@ -98,30 +98,15 @@ loop:
 			reason = tooFar
 			break loop
 		}
-		from := pos - distance
-		stop := pos + length
-		switch {
-		case distance >= 16:
+		from, stop := pos-distance, pos+length
+		if distance < 16 {
+			near(out, pos, distance, stop)
+			pos = stop
+			continue
+		}
+		for ; pos < stop; pos += 16 {
 			*(*[16]byte)(out[pos:]) = *(*[16]byte)(out[from:])
-			for pos += 16; pos < stop; pos += 16 {
-				from += 16
-				*(*[16]byte)(out[pos:]) = *(*[16]byte)(out[from:])
-			}
-		case distance >= 8:
-			for ; pos < stop; pos += 8 {
-				binary.LittleEndian.PutUint64(out[pos:], binary.LittleEndian.Uint64(out[from:]))
-				from += 8
-			}
-		case distance == 1:
-			v := uint64(out[from]) * 0x0101010101010101
-			for ; pos < stop; pos += 8 {
-				binary.LittleEndian.PutUint64(out[pos:], v)
-			}
-		default:
-			for ; pos < stop; pos++ {
-				out[pos] = out[from]
-				from++
-			}
+			from += 16
 		}
 		pos = stop
 	}
@@ -132,4 +117,26 @@ loop:
 		return d.in.corrupt(reason)
 	}
 	return nil
+}
+
+// near copies a match whose distance is less than 16, up to seven bytes too far.
+func near(out []byte, pos, distance, stop int) {
+	from := pos - distance
+	switch {
+	case distance >= 8:
+		for ; pos < stop; pos += 8 {
+			binary.LittleEndian.PutUint64(out[pos:], binary.LittleEndian.Uint64(out[from:]))
+			from += 8
+		}
+	case distance == 1:
+		v := uint64(out[from]) * 0x0101010101010101
+		for ; pos < stop; pos += 8 {
+			binary.LittleEndian.PutUint64(out[pos:], v)
+		}
+	default:
+		for ; pos < stop; pos++ {
+			out[pos] = out[from]
+			from++
+		}
+	}
 }

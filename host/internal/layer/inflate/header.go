@@ -70,7 +70,6 @@ func (d *decoder) fixedHeader() {
 	}
 	build(d.lengths[:], lengthRoot, lengths[:], lengthEntry)
 	build(d.distances[:], distanceRoot, distances[:], distanceEntry)
-	pair(&d.lengths)
 	d.fixed = true
 }
 
@@ -102,7 +101,6 @@ func (d *decoder) dynamicHeader() error {
 		!build(d.distances[:], distanceRoot, lengths[nLengths:nLengths+nDistances], distanceEntry) {
 		return in.corrupt(badLengths)
 	}
-	pair(&d.lengths)
 	return nil
 }
 

@@ -132,21 +132,17 @@ func (in *input) corrupt(reason string) error {
 // lookUp returns the entry of the next code, for whose bits it has looked but which it has not consumed.
 func (in *input) lookUp(table []uint32, root uint64) (uint32, error) {
 	e := table[in.bits&(1<<root-1)]
-	if e&literal == 0 && e&kinds == second {
+	if e&kinds == second {
 		if in.count < root {
 			return 0, in.cutOff()
 		}
 		in.drop(root)
 		e = table[uint64(e>>16)+in.bits&(1<<(e>>8&15)-1)]
 	}
-	n := uint64(e & 63)
-	if e&literal != 0 {
-		n = uint64(e >> 26 & 15)
-	}
 	switch {
-	case in.count < n:
+	case in.count < uint64(e&63):
 		return 0, in.cutOff()
-	case e&literal == 0 && e&kinds == invalid:
+	case e&kinds == invalid:
 		return 0, in.corrupt(badCode)
 	}
 	return e, nil

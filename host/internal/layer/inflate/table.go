@@ -12,9 +12,7 @@ import "math/bits"
 //	12 - 13  the kind of a special entry
 //	15       special: neither length nor distance
 //	16 - 30  the base, to which the value of the extra bits is added
-//
-// A literal, or two whose codes fit into one index, has bit 31, the bytes at 8-23, their number at 24-25, and the length of
-// the first one's code at 26-29.
+//	31       a literal, which is the base
 const (
 	literal = 1 << 31
 	special = 1 << 15
@@ -63,7 +61,7 @@ var (
 func lengthEntry(symbol int) uint32 {
 	switch {
 	case symbol < endOfBlock:
-		return literal | 1<<24 | uint32(symbol)<<8
+		return literal | uint32(symbol)<<16
 	case symbol == endOfBlock:
 		return end
 	case symbol-257 < len(lengthBase):
@@ -82,13 +80,8 @@ func distanceEntry(symbol int) uint32 {
 // plainEntry has the symbol as its base.
 func plainEntry(symbol int) uint32 { return uint32(symbol) << 16 }
 
-// withCode adds the length of the code that remains at this table.
-func withCode(entry, n uint32) uint32 {
-	if entry&literal != 0 {
-		return entry + n + n<<26
-	}
-	return entry + n + n<<8
-}
+// withCode adds the length of the code, or of what a second table has of it.
+func withCode(entry uint32, n int) uint32 { return entry + uint32(n) + uint32(n)<<8 }
 
 // build makes the table of a canonical code, given the lengths of its codes, at most 288. It reports whether they are those
 // of a prefix code that is complete; also legal is one of a single code of one bit, and one of none.
@@ -134,26 +127,8 @@ func build(table []uint32, root int, lengths []uint8, entryOf func(symbol int) u
 		}
 		return true
 	}
-	fillRoot(table, root, &counts, sorted[:used], entryOf)
+	fillTable(table, root, &counts, sorted[:used], entryOf)
 	return true
-}
-
-// pair puts pairs of literals into the root of a table of lengths.
-func pair(t *[lengthTable]uint32) {
-	// Shorter codes have smaller indexes... the second literal's entry must still be that of one.
-	for i := lengthMask; i >= 0; i-- {
-		e := t[i]
-		if e&literal == 0 {
-			continue
-		}
-		n := e & 63
-		// What follows the first code, with zeros above: of use if the code found fits into what is left of the index.
-		f := t[i>>n]
-		if f&literal == 0 || f>>26&15 > lengthRoot-n {
-			continue
-		}
-		t[i] = e&^(0xffff<<8|3<<24|63) | e&(0xff<<8) | f<<8&(0xff<<16) | 2<<24 | (n + f>>26&15)
-	}
 }
 
 // fillTable fills the table of a complete code. Codes come with their first bit lowest, so that a table for codes of up to n bits,
@@ -163,7 +138,7 @@ func fillTable(table []uint32, root int, counts *[maxCode + 1]int, sorted []uint
 	for n := 1; n <= root; n++ {
 		copy(table[1<<(n-1):1<<n], table[:1<<(n-1)])
 		for range counts[n] {
-			table[code] = withCode(entryOf(int(sorted[0])), uint32(n))
+			table[code] = withCode(entryOf(int(sorted[0])), n)
 			sorted = sorted[1:]
 			code = successor(code, n)
 		}
@@ -178,7 +153,7 @@ func fillTable(table []uint32, root int, counts *[maxCode + 1]int, sorted []uint
 				table[p] = second | uint32(free)<<16 | uint32(index)<<8 | uint32(root)
 				free += 1 << index
 			}
-			e := withCode(entryOf(int(sorted[0])), uint32(n-root))
+			e := withCode(entryOf(int(sorted[0])), n-root)
 			sorted = sorted[1:]
 			for i := int(code >> root); i < len(t); i += 1 << (n - root) {
 				t[i] = e
