@@ -37,7 +37,7 @@ func Build(ctx context.Context, r Request) (Result, error) {
 			return result, err
 		}
 		damaged[bad.Digest.String()] = true
-		r.progress().Report(message("warning", fmt.Sprintf("cache: %v: building again without it", bad)))
+		r.progress().Report(warning(fmt.Sprintf("cache: %v: building again without it", bad)))
 	}
 }
 
@@ -133,7 +133,7 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 		}
 		tiers = append(tiers, tier)
 	}
-	b.tiers = cache.NewTiers(tiers, damaged, func(text string) { b.progress().Report(message("warning", text)) })
+	b.tiers = cache.NewTiers(tiers, damaged, func(text string) { b.progress().Report(warning(text)) })
 	b.work, err = openWorkDir(b.WorkDir)
 	return err
 }
@@ -285,6 +285,6 @@ func (r *Request) progress() Reporter {
 	return r.Progress
 }
 
-func message(level, text string) Event {
-	return Event{Time: time.Now(), Kind: progress.KindMessage, Level: level, Text: text}
+func warning(text string) Event {
+	return Event{Time: time.Now(), Kind: progress.KindMessage, Level: "warning", Text: text}
 }

@@ -87,7 +87,7 @@ func Copy(ctx context.Context, r CopyRequest) (_ CopyResult, err error) {
 		return CopyResult{}, err
 	}
 	for _, left := range c.graph.left {
-		c.report(message("warning", fmt.Sprintf("layer %s stays where it is: its media type %q says that it must not be copied", left.Digest, left.MediaType)))
+		c.report(warning(fmt.Sprintf("layer %s stays where it is: its media type %q says that it must not be copied", left.Digest, left.MediaType)))
 	}
 	if err := to.write(ctx, c); err != nil {
 		return CopyResult{}, err

@@ -88,7 +88,7 @@ func (b *build) deliver(img *image.Assembled, built *stage.Result, p *pusher) er
 
 // write makes one output.
 func (b *build) write(ctx context.Context, spec output.Spec, img *image.Assembled, built *stage.Result) error {
-	r := output.Request{Epoch: b.Epoch, Stdout: b.Stdout, Note: func(text string) { b.progress().Report(message("warning", text)) }}
+	r := output.Request{Epoch: b.Epoch, Stdout: b.Stdout, Note: func(text string) { b.progress().Report(warning(text)) }}
 	switch spec.Needs() {
 	case output.NeedsTree:
 		tree, err := built.Tree(ctx)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/registry"
 )
@@ -51,8 +53,11 @@ func Hint(err error) string {
 	if e, ok := errors.AsType[*dockerfile.Error](err); ok && e.Hint != "" {
 		return e.Hint
 	}
-	if e, ok := errors.AsType[*registry.Error](err); ok {
+	if e, ok := errors.AsType[*registry.Error](err); ok && e.Hint != "" {
 		return e.Hint
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG) {
+		return "make room there, or name a directory on another file system with --work-dir or TROWEL_WORK_DIR"
 	}
 	return ""
 }

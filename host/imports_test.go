@@ -53,6 +53,7 @@ var homes = map[string][]string{
 	"golang.org/x/term":                                   {"host/internal/progress", "host/internal/output", "cmd/trowel"},
 	"github.com/google/go-cmp":                            {},
 	"github.com/rogpeppe/go-internal":                     {},
+	"github.com/klauspost/pgzip":                          {},
 }
 
 // TestImports parses every file of the tree: a test that asked the go command would be cached across a violation.

@@ -89,7 +89,7 @@ func (b *build) warn(w dockerfile.Warning) {
 	if w.Position.First > 0 {
 		text = fmt.Sprintf("%s:%d: %s", b.file.Name, w.Position.First, text)
 	}
-	b.progress().Report(message("warning", text))
+	b.progress().Report(warning(text))
 }
 
 // wantedImages are the images of the plan and the named contexts that are images.

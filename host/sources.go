@@ -127,7 +127,7 @@ func (b *build) openImage(ctx context.Context, w wantedImage) (*base.Image, erro
 		return nil, err
 	}
 	if got := img.Image.Platform(); !platforms.OnlyStrict(w.platform).Match(platforms.Normalize(got)) && !platforms.Only(w.platform).Match(platforms.Normalize(got)) {
-		b.progress().Report(message("warning", fmt.Sprintf("base image %s is for %s, and %s was asked for", reference, platforms.Format(got), platforms.Format(w.platform))))
+		b.progress().Report(warning(fmt.Sprintf("base image %s is for %s, and %s was asked for", reference, platforms.Format(got), platforms.Format(w.platform))))
 	}
 	return img, nil
 }

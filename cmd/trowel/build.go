@@ -49,7 +49,7 @@ func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
 	}
 	rewind := func() error { return nil }
 	if f.file == "-" {
-		if rewind, err = p.keepStdin(); err != nil {
+		if rewind, err = p.keepStdin(ctx); err != nil {
 			return err
 		}
 	}

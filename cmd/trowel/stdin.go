@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ const maxStdin = 16 << 20
 // keepStdin makes a Dockerfile on standard input readable again: for the run of this program in a user namespace, which
 // inherits the descriptor. What cannot be read twice, such as a pipe, is moved to a memory file, which becomes descriptor
 // 0. The result goes back to where the Dockerfile starts.
-func (p program) keepStdin() (rewind func() error, err error) {
+func (p program) keepStdin(ctx context.Context) (rewind func() error, err error) {
 	stdin, ok := p.stdin.(*os.File)
 	if !ok || stdin.Fd() != 0 {
 		return func() error { return nil }, nil // not this process's standard input: nobody inherits it
@@ -23,7 +24,7 @@ func (p program) keepStdin() (rewind func() error, err error) {
 	start, err := unix.Seek(0, 0, io.SeekCurrent)
 	if err != nil {
 		start = 0
-		if err := moveStdin(stdin); err != nil {
+		if err := waitStdin(ctx, stdin); err != nil {
 			return nil, fmt.Errorf("read the Dockerfile from standard input: %w", err)
 		}
 	}
@@ -33,6 +34,19 @@ func (p program) keepStdin() (rewind func() error, err error) {
 		}
 		return nil
 	}, nil
+}
+
+// waitStdin is [moveStdin] for as long as ctx allows: whoever is to write may never do so, and a read cannot be taken back.
+// It goes on until the program ends, which is at once.
+func waitStdin(ctx context.Context, stdin *os.File) error {
+	moved := make(chan error, 1)
+	go func() { moved <- moveStdin(stdin) }()
+	select {
+	case err := <-moved:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // moveStdin reads standard input to its end and puts a sealed memory file with the same content in its place.

@@ -104,7 +104,7 @@ func removeIfLeft(root *os.Root, name string) {
 
 func links(info os.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Nlink)
+		return uint64(st.Nlink) //nolint:unconvert // differs by platform
 	}
 	return 1
 }

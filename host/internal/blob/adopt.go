@@ -87,7 +87,7 @@ func openRegular(file string) (*os.File, error) {
 
 // cancelled is a reader that ends with its context, which it holds because io.Reader has no place for one.
 type cancelled struct {
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // see above
 	r   io.Reader
 }
 

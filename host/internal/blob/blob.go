@@ -176,7 +176,7 @@ func (b *Blob) failure() error {
 
 // reader follows a blob. It holds a context because io.Reader has no place for one.
 type reader struct {
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // see above
 	blob   *Blob
 	file   *os.File
 	offset int64

@@ -115,7 +115,7 @@ func remountReadOnly(mount int) error {
 		unix.ST_NOSUID: unix.MS_NOSUID, unix.ST_NODEV: unix.MS_NODEV, unix.ST_NOEXEC: unix.MS_NOEXEC,
 		unix.ST_NOATIME: unix.MS_NOATIME, unix.ST_NODIRATIME: unix.MS_NODIRATIME, unix.ST_RELATIME: unix.MS_RELATIME,
 	} {
-		if int64(fs.Flags)&st != 0 {
+		if int64(fs.Flags)&st != 0 { //nolint:unconvert // differs by platform
 			flags |= ms
 		}
 	}

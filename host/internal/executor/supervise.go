@@ -91,7 +91,7 @@ func supervise() (unix.WaitStatus, error) {
 	go func() {
 		_, _ = life.Read(make([]byte, 1)) // returns when the builder lets go of its end
 		for {
-			_, _ = killChildren()
+			_ = killChildren()
 		}
 	}()
 	return reap(step)
@@ -131,33 +131,32 @@ func reap(step int) (unix.WaitStatus, error) {
 			result, ended = status, true
 		}
 		if ended {
-			if _, err := killChildren(); err != nil {
+			if err := killChildren(); err != nil {
 				return result, err
 			}
 		}
 	}
 }
 
-// killChildren kills this process's children, whose own children it thereby inherits, and says how many there were.
-func killChildren() (int, error) {
+// killChildren kills this process's children, whose own children it thereby inherits.
+func killChildren() error {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
-		return 0, failure("list processes", "", err)
+		return failure("list processes", "", err)
 	}
-	self, count := os.Getpid(), 0
+	self := os.Getpid()
 	for _, p := range processes {
 		pid, err := strconv.Atoi(p.Name())
 		if err != nil {
 			continue
 		}
 		if parent, ok := parentOf(pid); ok && parent == self {
-			count++
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-				return count, failure("kill process", fmt.Sprint(pid), err)
+				return failure("kill process", fmt.Sprint(pid), err)
 			}
 		}
 	}
-	return count, nil
+	return nil
 }
 
 // parentOf reads the second field after the command's name, which may hold anything but ends at the last parenthesis.

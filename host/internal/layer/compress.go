@@ -12,7 +12,7 @@ import (
 // order, while observers get the raw bytes, each on a goroutine of its own. What it writes depends on the raw bytes and
 // the codec alone. Errors end its group.
 type compressor struct {
-	ctx       context.Context // of the group
+	ctx       context.Context //nolint:containedctx // of the group, which lives as long
 	codec     codec
 	blocks    *blocks
 	current   *block

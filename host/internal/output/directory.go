@@ -125,7 +125,7 @@ func (w *directoryWriter) place(ctx context.Context, dir *os.File, p string, n *
 		}
 		return nil
 	}
-	sub, err := w.enter(dir, p, n.Name())
+	sub, err := w.enter(dir, n.Name())
 	if err != nil {
 		return fmt.Errorf("write directory %q: %w", p, err)
 	}
@@ -144,7 +144,7 @@ func (w *directoryWriter) place(ctx context.Context, dir *os.File, p string, n *
 }
 
 // enter opens a directory, making it if there is none, in place of anything that is none.
-func (w *directoryWriter) enter(dir *os.File, p, name string) (*os.File, error) {
+func (w *directoryWriter) enter(dir *os.File, name string) (*os.File, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(int(dir.Fd()), name, flags, 0)
 	if err == nil {

@@ -101,7 +101,7 @@ func (v *plain) item(event Event) *plainItem {
 	}
 	item := &plainItem{
 		number:  v.count,
-		name:    v.markup.line(oneLine(name, dropColours)),
+		name:    v.markup.line(oneLine(name)),
 		started: event.Time, told: event.Time,
 		streams: map[string]*lineBuffer{},
 	}
@@ -164,7 +164,7 @@ func (v *plain) done(event Event) {
 	delete(v.items, event.ID)
 	v.line(item, v.ending(item, event))
 	if event.Status == StatusFailed {
-		v.out.WriteString(v.markup.failed(oneLine(item.name+": "+event.Error, dropColours)))
+		v.out.WriteString(v.markup.failed(oneLine(item.name + ": " + event.Error)))
 	}
 }
 
@@ -189,11 +189,11 @@ func (v *plain) ending(item *plainItem, event Event) string {
 		parts = append(parts, formatSeconds(event.Time.Sub(item.started)))
 	}
 	if event.Text != "" {
-		parts = append(parts, "("+v.markup.line(oneLine(event.Text, dropColours))+")")
+		parts = append(parts, "("+v.markup.line(oneLine(event.Text))+")")
 	}
 	line := strings.Join(parts, " ")
 	if event.Error != "" {
-		line += ": " + v.markup.line(oneLine(event.Error, dropColours))
+		line += ": " + v.markup.line(oneLine(event.Error))
 	}
 	return line
 }

@@ -114,9 +114,9 @@ func sanitize(text string, colours colours) string {
 	return out.String()
 }
 
-// oneLine is sanitize for a name, which may come from a RUN with a heredoc.
-func oneLine(text string, colours colours) string {
-	return sanitize(strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " "), colours)
+// oneLine is sanitize, without colours, for a name, which may come from a RUN with a heredoc.
+func oneLine(text string) string {
+	return sanitize(strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), " "), dropColours)
 }
 
 // unsafeRune reports control characters, C0 and C1, and the bidirectional controls, which make a line read

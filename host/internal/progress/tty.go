@@ -91,7 +91,7 @@ func (v *tty) item(event Event) *ttyItem {
 	if name == "" {
 		name = event.ID
 	}
-	item := &ttyItem{id: event.ID, name: oneLine(name, dropColours), started: event.Time, streams: map[string]*lineBuffer{}}
+	item := &ttyItem{id: event.ID, name: oneLine(name), started: event.Time, streams: map[string]*lineBuffer{}}
 	switch event.Kind {
 	case KindTransferStarted, KindTransferred, KindTransferDone:
 		item.transfer = true
@@ -135,9 +135,9 @@ func (v *tty) done(event Event) {
 		line += " " + strings.TrimSpace(formatBytes(item.current)+" "+formatRate(item.current, elapsed))
 	}
 	if event.Text != "" {
-		line += " " + v.paint("2", "("+oneLine(event.Text, dropColours)+")")
+		line += " " + v.paint("2", "("+oneLine(event.Text)+")")
 	}
-	reason := oneLine(event.Error, dropColours)
+	reason := oneLine(event.Error)
 	if reason != "" {
 		line += ": " + reason
 	}

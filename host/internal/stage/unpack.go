@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/host/internal/layer"
 	"github.com/trowel-build/trowel/host/internal/rootfs"
@@ -143,6 +145,9 @@ func (e *Engine) unpackInto(ctx context.Context, l *Layer, dir string, room *res
 		return nil, err
 	}
 	if u.index, err = read(ctx, l, visitor{u, room}); err != nil {
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			err = fmt.Errorf("unpack into %q: %w", dir, err) // whose file system it is that is full
+		}
 		return nil, errors.Join(err, u.unpacker.Close())
 	}
 	return u, nil
