@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/trowel-build/trowel/host/internal/image"
+	"github.com/trowel-build/trowel/host/internal/layer/inflate"
 )
 
 // maxWindow is the memory that a zstd stream may ask for: that of level 19, and of zstd's own default limit.
@@ -32,7 +32,7 @@ func newDecompressor(r io.Reader) (*decompressor, error) {
 	}
 	switch sniff(magic) {
 	case image.Gzip:
-		z, err := gzip.NewReader(in)
+		z, err := inflate.NewReader(in)
 		if err != nil {
 			return nil, compressedError("gzip", err)
 		}

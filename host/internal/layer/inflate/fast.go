@@ -25,49 +25,37 @@ loop:
 		bits |= binary.LittleEndian.Uint64(in[next:]) << (count & 63)
 		next += int(^count & 63 >> 3)
 		count |= 56
-		// The root's literals take up to 11 bits, so that there are 23 left after three, for a length or literal of up to 20.
+		// The root's literals take up to 11 bits, so that 23 are left after three, for a length or literal of up to 20.
 		e := lengths[bits&lengthMask]
-		if e&literal != 0 {
+		for n := 0; e&literal != 0; n++ {
 			bits >>= e & 63
 			count -= uint64(e)
 			out[pos] = byte(e >> 16)
 			pos++
-			e = lengths[bits&lengthMask]
-			if e&literal != 0 {
-				bits >>= e & 63
-				count -= uint64(e)
-				out[pos] = byte(e >> 16)
-				pos++
-				e = lengths[bits&lengthMask]
-				if e&literal != 0 {
-					bits >>= e & 63
-					count -= uint64(e)
-					out[pos] = byte(e >> 16)
-					pos++
-					continue
-				}
+			if n == 3 {
+				continue loop
 			}
+			e = lengths[bits&lengthMask]
 		}
 		if e&special != 0 {
 			if e&kinds == second {
 				bits >>= lengthRoot
 				count -= lengthRoot
 				e = lengths[(uint64(e>>16)+bits&(1<<(e>>8&15)-1))%lengthTable]
-				if e&literal != 0 {
-					bits >>= e & 63
-					count -= uint64(e)
-					out[pos] = byte(e >> 16)
-					pos++
-					continue
-				}
 			}
-			if e&kinds == end {
+			switch {
+			case e&literal != 0:
+				bits >>= e & 63
+				count -= uint64(e)
+				out[pos] = byte(e >> 16)
+				pos++
+				continue
+			case e&kinds == end:
 				bits >>= e & 63
 				count -= uint64(e)
 				d.endBlock()
 				break loop
-			}
-			if e&kinds == invalid {
+			case e&kinds == invalid:
 				reason = badCode
 				break loop
 			}

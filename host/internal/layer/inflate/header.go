@@ -112,7 +112,7 @@ func (d *decoder) codeLengths(order *[len(codeOrder)]uint8, lengths []uint8) err
 		return in.corrupt(badLengths)
 	}
 	for i := 0; i < len(lengths); {
-		if in.count < root+7 {
+		if in.count < root {
 			in.top()
 		}
 		e, err := in.lookUp(table[:], root)
@@ -126,18 +126,16 @@ func (d *decoder) codeLengths(order *[len(codeOrder)]uint8, lengths []uint8) err
 			i++
 			continue
 		}
-		n, value, err := d.repeat(symbol)
+		n, err := d.repeat(symbol)
 		if err != nil {
 			return err
 		}
-		if symbol == 16 {
-			if i == 0 {
-				return in.corrupt(badRepeat)
-			}
-			value = lengths[i-1]
-		}
-		if n > len(lengths)-i {
+		if n > len(lengths)-i || symbol == 16 && i == 0 {
 			return in.corrupt(badRepeat)
+		}
+		value := uint8(0)
+		if symbol == 16 {
+			value = lengths[i-1]
 		}
 		for range n {
 			lengths[i] = value
@@ -147,8 +145,8 @@ func (d *decoder) codeLengths(order *[len(codeOrder)]uint8, lengths []uint8) err
 	return nil
 }
 
-// repeat reads how often a length is repeated, and returns the length unless it is the one before.
-func (d *decoder) repeat(symbol uint8) (int, uint8, error) {
+// repeat reads how many lengths a symbol from 16 on stands for.
+func (d *decoder) repeat(symbol uint8) (int, error) {
 	extra, least := uint64(2), 3
 	switch symbol {
 	case 17:
@@ -157,5 +155,5 @@ func (d *decoder) repeat(symbol uint8) (int, uint8, error) {
 		extra, least = 7, 11
 	}
 	n, err := d.in.take(extra)
-	return least + int(n), 0, err
+	return least + int(n), err
 }

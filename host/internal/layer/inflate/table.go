@@ -10,7 +10,7 @@ import "math/bits"
 //	 0 -  5  how many bits it consumes, those of the code and the extra ones that follow it
 //	 8 - 11  how many of them the code has
 //	12 - 13  the kind of a special entry
-//	15       special: neither length nor distance
+//	15       special: neither length, distance nor literal
 //	16 - 30  the base, to which the value of the extra bits is added
 //	31       a literal, which is the base
 const (
