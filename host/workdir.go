@@ -16,7 +16,8 @@ import (
 const workPrefix = "build-"
 
 // workDir is a directory of one build. It is removed when the build ends; what a killed build left is removed by the next
-// one: a lock on the directory's lock file tells the living from the dead.
+// one: a lock on the directory tells the living from the dead. It is on the directory and not on a file in it, for whoever
+// is killed in the middle of removing one must leave something that others know for dead.
 type workDir struct {
 	dir          string
 	blobs, trees string
@@ -70,31 +71,47 @@ func makeWorkDir(parent string) (*workDir, error) {
 		return nil, &Error{fmt.Errorf("make work directory: %w", err), workDirHint}
 	}
 	sweep(parent)
-	dir, err := os.MkdirTemp(parent, workPrefix)
+	w, err := makeLocked(parent)
 	if err != nil {
 		return nil, &Error{fmt.Errorf("make work directory: %w", err), workDirHint}
 	}
-	w := &workDir{dir: dir, blobs: filepath.Join(dir, "blobs"), trees: filepath.Join(dir, "trees")}
-	if err := w.fill(); err != nil {
+	if err := errors.Join(os.Mkdir(w.blobs, 0o700), os.Mkdir(w.trees, 0o711)); err != nil {
 		return nil, errors.Join(fmt.Errorf("make work directory: %w", err), w.close())
 	}
 	return w, nil
 }
 
-// fill makes what is in the directory. Its lock gets its name once it is held: until then the directory is nobody's, and
-// left alone by all.
-func (w *workDir) fill() (err error) {
-	name := filepath.Join(w.dir, "lock")
-	if w.lock, err = os.OpenFile(name+".new", os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return err
+// makeLocked makes the directory, empty, and locks it. Before it is locked, another build may take it for a dead one's.
+func makeLocked(parent string) (*workDir, error) {
+	for {
+		dir, err := os.MkdirTemp(parent, workPrefix)
+		if err != nil {
+			return nil, err
+		}
+		lock, err := lockDirectory(dir)
+		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, errors.Join(err, os.Remove(dir))
+		}
+		return &workDir{dir: dir, blobs: filepath.Join(dir, "blobs"), trees: filepath.Join(dir, "trees"), lock: lock}, nil
 	}
-	if err := unix.Flock(int(w.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("lock: %w", err)
+}
+
+// lockDirectory locks a directory if nobody else does, and makes sure that it is still there.
+func lockDirectory(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
 	}
-	if err := errors.Join(os.Mkdir(w.blobs, 0o700), os.Mkdir(w.trees, 0o711)); err != nil {
-		return err
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %q: %w", dir, err), lock.Close())
 	}
-	return os.Rename(name+".new", name)
+	if _, err := os.Lstat(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }
 
 // close removes the directory.
@@ -114,19 +131,14 @@ func sweep(parent string) {
 	}
 	for _, e := range entries {
 		dir := filepath.Join(parent, e.Name())
-		if !strings.HasPrefix(e.Name(), workPrefix) || !e.IsDir() || !abandoned(dir) {
+		if !strings.HasPrefix(e.Name(), workPrefix) || !e.IsDir() {
 			continue
 		}
+		lock, err := lockDirectory(dir)
+		if err != nil {
+			continue // a living build has it
+		}
 		_ = rootfs.RemoveAll(dir)
+		_ = lock.Close()
 	}
-}
-
-// abandoned says whether no living build holds the directory. One without a lock file was just made, or is nobody's.
-func abandoned(dir string) bool {
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
-	if err != nil {
-		return false
-	}
-	defer lock.Close()
-	return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }

@@ -27,6 +27,10 @@ func TestWorkDirSweepsTheDead(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dead.trees, "file"), nil, 0); err != nil {
 		t.Fatal(err)
 	}
+	// One that is killed as soon as it has a directory, or in the middle of removing it, leaves it empty.
+	if err := os.Mkdir(filepath.Join(parent, workPrefix+"empty"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	foreign := filepath.Join(parent, "somebody's")
 	if err := os.Mkdir(foreign, 0o700); err != nil {
 		t.Fatal(err)
