@@ -7,13 +7,13 @@
 //
 //	engine.go     what the stages of a build share
 //	lookahead.go  keys, asked for before anything runs
+//	need.go       what has to be built, and whether it can be
 //	stage.go      the loop of one stage
 //	copy.go       effects that need no process      exec.go   the one that does
 //	commit.go     changes → layer → cache           layer.go  a layer, whatever it comes from
 package stage
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -332,41 +332,6 @@ func (e *Engine) image(at effect.Location, platform string) (*base.Image, error)
 		return img, nil
 	}
 	return nil, fmt.Errorf("image %q for %s was not opened", at.Image+at.Context, platform)
-}
-
-// ErrNoLauncher says that a step has a process to run and the caller gave no means to.
-var ErrNoLauncher = errors.New("no way to run processes")
-
-// canRun finds out, before anything runs, whether what has to run can.
-func (e *Engine) canRun() error {
-	if e.Launcher != nil {
-		return nil
-	}
-	needed := map[*Stage]bool{}
-	e.need(e.order[len(e.order)-1], needed)
-	for _, s := range e.order {
-		if !needed[s] {
-			continue
-		}
-		if i := slices.IndexFunc(s.steps[s.hits:], (*step).runs); i >= 0 {
-			return e.fail(s.steps[s.hits+i], cmp.Or(e.CannotRun, ErrNoLauncher))
-		}
-	}
-	return nil
-}
-
-// need marks the stages that have to be built for s: those below it, and those that the steps from its first miss on read.
-func (e *Engine) need(s *Stage, needed map[*Stage]bool) {
-	if s == nil || needed[s] {
-		return
-	}
-	needed[s] = true
-	e.need(e.stages[s.base.Stage], needed)
-	for _, st := range s.steps[s.hits:] {
-		for _, at := range locations(st.Effects) {
-			e.need(e.stages[at.Stage], needed)
-		}
-	}
 }
 
 // place is a new path for a directory below e.Dir; the shorter, the more layers fit into an overlay's options.
