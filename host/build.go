@@ -119,7 +119,7 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 	if err := b.check(); err != nil {
 		return &RequestError{err}
 	}
-	b.client, err = registry.New(registry.Options{Registries: b.registries(), Credentials: b.Credentials, UserAgent: b.UserAgent})
+	b.client, err = registry.New(registry.Options{Registries: b.registries(), Credentials: b.Credentials, UserAgent: b.UserAgent, Proxy: b.Proxy.Func()})
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type CopyRequest struct {
 	Stdout io.Writer
 
 	Registries  map[string]config.Registry
+	Proxy       config.Proxy
 	Credentials []sdk.CredentialProvider
 	UserAgent   string
 	// Progress receives the events; nil discards them.
@@ -68,7 +69,7 @@ func Copy(ctx context.Context, r CopyRequest) (_ CopyResult, err error) {
 	if err != nil {
 		return CopyResult{}, err
 	}
-	c.client, err = registry.New(registry.Options{Registries: r.Registries, Credentials: r.Credentials, UserAgent: r.UserAgent})
+	c.client, err = registry.New(registry.Options{Registries: r.Registries, Credentials: r.Credentials, UserAgent: r.UserAgent, Proxy: r.Proxy.Func()})
 	if err != nil {
 		return CopyResult{}, err
 	}

@@ -29,6 +29,7 @@ type InspectRequest struct {
 	Files Switch
 
 	Registries  map[string]config.Registry
+	Proxy       config.Proxy
 	Credentials []sdk.CredentialProvider
 	UserAgent   string
 }
@@ -70,7 +71,7 @@ func Inspect(ctx context.Context, r InspectRequest) (_ Inspection, err error) {
 	if err != nil {
 		return Inspection{}, err
 	}
-	client, err := registry.New(registry.Options{Registries: r.Registries, Credentials: r.Credentials, UserAgent: r.UserAgent})
+	client, err := registry.New(registry.Options{Registries: r.Registries, Credentials: r.Credentials, UserAgent: r.UserAgent, Proxy: r.Proxy.Func()})
 	if err != nil {
 		return Inspection{}, err
 	}

@@ -52,6 +52,8 @@ type Request struct {
 	Credentials []sdk.CredentialProvider
 	// Registries say how registries are reached, by host.
 	Registries map[string]config.Registry
+	// Proxy says through which proxies registries are reached; the zero value means those of the environment.
+	Proxy config.Proxy
 
 	// Compression of layers: "gzip", "zstd" or "none", and its level; 0 is the default level.
 	Compression      string

@@ -56,7 +56,7 @@ func (p program) copy(ctx context.Context, f *buildFlags, from, to string) error
 	}
 	result, err := host.Copy(ctx, host.CopyRequest{
 		Source: from, Destination: to, Platform: f.platform, Stdout: p.stdout,
-		Registries: settings.Registry, Credentials: p.credentials(), UserAgent: "trowel/" + buildVersion(), Progress: show,
+		Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(), UserAgent: "trowel/" + buildVersion(), Progress: show,
 	})
 	if err := errors.Join(err, show.Close()); err != nil {
 		return err

@@ -28,7 +28,7 @@ func (p program) inspectCommand() *cobra.Command {
 			}
 			found, err := host.Inspect(cmd.Context(), host.InspectRequest{
 				Reference: args[0], Platform: f.platform, Files: host.Switch(files),
-				Registries: settings.Registry, Credentials: p.credentials(), UserAgent: "trowel/" + buildVersion(),
+				Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(), UserAgent: "trowel/" + buildVersion(),
 			})
 			if err != nil {
 				return err

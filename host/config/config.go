@@ -25,11 +25,16 @@ const FileName = "trowel.toml"
 // Registry says how one registry is reached.
 type Registry = registry.Settings
 
+// Proxy says through which proxies registries are reached.
+type Proxy = registry.Proxy
+
 // Config is what a trowel.toml holds.
 type Config struct {
 	Build Build `toml:"build"`
 	// Registry holds settings by the registry's host, with its port where there is one.
 	Registry map[string]Registry `toml:"registry"`
+	// Proxy says through which proxies registries are reached.
+	Proxy Proxy `toml:"proxy"`
 }
 
 // Build are the settings of the table [build].
@@ -198,6 +203,9 @@ func environment(c *Config, getenv func(string) string) error {
 
 func (c Config) validate() error {
 	if err := oneOf("build.compression", c.Build.Compression, "gzip", "zstd", "none"); err != nil {
+		return err
+	}
+	if err := c.Proxy.Validate(); err != nil {
 		return err
 	}
 	return oneOf("build.isolation", c.Build.Isolation, "auto", "namespaces")

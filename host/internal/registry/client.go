@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/trowel-build/trowel/sdk"
-	"golang.org/x/net/http/httpproxy"
 )
 
 // Options configure a [Client]. The zero value works: no credentials, no mirrors, the system's certificates.
@@ -70,7 +69,7 @@ func (o Options) withDefaults() Options {
 		o.UserAgent = "trowel"
 	}
 	if o.Proxy == nil {
-		o.Proxy = httpproxy.FromEnvironment().ProxyFunc()
+		o.Proxy = Proxy{}.Func()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
