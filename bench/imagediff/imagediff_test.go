@@ -67,7 +67,7 @@ func makeLayer(t *testing.T, alter func(*tar.Header), pairs ...string) v1.Layer 
 // makeImage makes an image of the layers, with a history.
 func makeImage(t *testing.T, layers ...v1.Layer) v1.Image {
 	t.Helper()
-	var image v1.Image = empty.Image
+	image := v1.Image(empty.Image)
 	var err error
 	for _, layer := range layers {
 		image, err = mutate.Append(image, mutate.Addendum{Layer: layer, History: v1.History{CreatedBy: "a layer"}})

@@ -29,14 +29,20 @@ func flagsOf(keyword string) map[string]flagKind {
 	case "RUN":
 		return map[string]flagKind{"mount": flagList, "network": flagValue, "security": flagValue, "device": flagList}
 	case "COPY":
-		return map[string]flagKind{"from": flagValue, "chown": flagValue, "chmod": flagValue, "link": flagBool,
-			"parents": flagBool, "exclude": flagList}
+		return map[string]flagKind{
+			"from": flagValue, "chown": flagValue, "chmod": flagValue, "link": flagBool,
+			"parents": flagBool, "exclude": flagList,
+		}
 	case "ADD":
-		return map[string]flagKind{"chown": flagValue, "chmod": flagValue, "checksum": flagValue, "link": flagBool,
-			"keep-git-dir": flagBool, "unpack": flagBool, "exclude": flagList}
+		return map[string]flagKind{
+			"chown": flagValue, "chmod": flagValue, "checksum": flagValue, "link": flagBool,
+			"keep-git-dir": flagBool, "unpack": flagBool, "exclude": flagList,
+		}
 	case "HEALTHCHECK":
-		return map[string]flagKind{"interval": flagValue, "timeout": flagValue, "start-period": flagValue,
-			"start-interval": flagValue, "retries": flagValue}
+		return map[string]flagKind{
+			"interval": flagValue, "timeout": flagValue, "start-period": flagValue,
+			"start-interval": flagValue, "retries": flagValue,
+		}
 	}
 	return nil
 }

@@ -47,8 +47,12 @@ cmd ["x"]
 		got = append(got, g)
 	}
 	want := []stage{
-		{"build", "debian:$V", "$BUILDPLATFORM", "compiles the program", Position{5, 5},
-			[]string{"RUN|RUN one   two", "COPY|COPY <<EOF /x"}, []Position{{6, 8}, {9, 11}}},
+		{
+			"build", "debian:$V", "$BUILDPLATFORM", "compiles the program",
+			Position{5, 5},
+			[]string{"RUN|RUN one   two", "COPY|COPY <<EOF /x"},
+			[]Position{{6, 8}, {9, 11}},
+		},
 		{"", "build", "", "", Position{13, 13}, []string{`CMD|cmd ["x"]`}, []Position{{14, 14}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -178,8 +182,10 @@ func TestErrors(t *testing.T) {
 
 func TestCheckSyntax(t *testing.T) {
 	t.Parallel()
-	for _, ref := range []string{"docker/dockerfile", "docker/dockerfile:1", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile:1",
-		"docker/dockerfile-upstream:master", "docker/dockerfile:1@sha256:0123", "index.docker.io/docker/dockerfile"} {
+	for _, ref := range []string{
+		"docker/dockerfile", "docker/dockerfile:1", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile:1",
+		"docker/dockerfile-upstream:master", "docker/dockerfile:1@sha256:0123", "index.docker.io/docker/dockerfile",
+	} {
 		if err := CheckSyntax(ref); err != nil {
 			t.Errorf("%q: %v", ref, err)
 		}

@@ -23,8 +23,10 @@ const (
 // checkText refuses what is no Dockerfile at all, before the parser sees it.
 func (f *File) checkText(text []byte) error {
 	if len(text) > maxSize {
-		return &Error{File: f.Name, Err: fmt.Errorf("the file has %d bytes: more than %d are not read", len(text), maxSize),
-			Hint: "is this the Dockerfile, or a file that it copies?"}
+		return &Error{
+			File: f.Name, Err: fmt.Errorf("the file has %d bytes: more than %d are not read", len(text), maxSize),
+			Hint: "is this the Dockerfile, or a file that it copies?",
+		}
 	}
 	f.lines = splitLines(text)
 	if at := bytes.IndexByte(text, 0); at >= 0 {
@@ -34,8 +36,10 @@ func (f *File) checkText(text []byte) error {
 		if bytes.HasPrefix(text, []byte{0xFF, 0xFE}) || bytes.HasPrefix(text, []byte{0xFE, 0xFF}) {
 			hint = "the file is UTF-16: save it as UTF-8"
 		}
-		return &Error{File: f.Name, Line: line, Column: column, Position: Position{line, line},
-			Source: f.Source(Position{line, line}), Err: errors.New("there is a NUL byte in the file"), Hint: hint}
+		return &Error{
+			File: f.Name, Line: line, Column: column, Position: Position{line, line},
+			Source: f.Source(Position{line, line}), Err: errors.New("there is a NUL byte in the file"), Hint: hint,
+		}
 	}
 	for i, line := range f.lines {
 		if len(line) > maxLine {

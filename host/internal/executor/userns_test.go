@@ -185,7 +185,7 @@ func TestProbe(t *testing.T) {
 			want.Attempts[0].Err = got.Attempts[0].Err
 		}
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b error) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })); diff != "" {
 		t.Error(diff)
 	}
 	if left := entries(t, dir); left != nil {

@@ -75,8 +75,13 @@ func TestGNUTar(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, format := range [][]string{
-		{"--format=gnu", "--sparse"}, {"--format=gnu"}, {"--format=pax", "--sparse"}, {"--format=pax", "--sparse", "--sparse-version=0.1"},
-		{"--format=pax", "--sparse", "--sparse-version=0.0"}, {"--format=pax"}, {"--format=gnu", "--label=volume"},
+		{"--format=gnu", "--sparse"},
+		{"--format=gnu"},
+		{"--format=pax", "--sparse"},
+		{"--format=pax", "--sparse", "--sparse-version=0.1"},
+		{"--format=pax", "--sparse", "--sparse-version=0.0"},
+		{"--format=pax"},
+		{"--format=gnu", "--label=volume"},
 	} {
 		t.Run(strings.Join(format, " "), func(t *testing.T) {
 			t.Parallel()

@@ -81,8 +81,13 @@ func blobFiles(b *testing.B) []filetree.Change {
 func BenchmarkWrite(b *testing.B) {
 	for name, changes := range map[string][]filetree.Change{"tree": goTree(b), "blob": blobFiles(b)} {
 		for _, o := range []Options{
-			{Compression: image.Uncompressed}, {Compression: image.Gzip, Level: 1}, {Compression: image.Gzip, Level: 3},
-			{Compression: image.Gzip, Level: 4}, {Compression: image.Gzip}, {Compression: image.Gzip, Level: 6}, {Compression: image.Zstd},
+			{Compression: image.Uncompressed},
+			{Compression: image.Gzip, Level: 1},
+			{Compression: image.Gzip, Level: 3},
+			{Compression: image.Gzip, Level: 4},
+			{Compression: image.Gzip},
+			{Compression: image.Gzip, Level: 6},
+			{Compression: image.Zstd},
 		} {
 			b.Run(fmt.Sprintf("%s/%s-%d", name, o.Compression, o.Level), func(b *testing.B) {
 				b.ReportAllocs()

@@ -17,7 +17,7 @@ const (
 // pump reads a stream ahead, on a goroutine of its own, for one or several users that each get all of it. The slowest
 // decides.
 type pump struct {
-	ctx    context.Context // of the group
+	ctx    context.Context //nolint:containedctx // of the group
 	group  *errgroup.Group
 	blocks *blocks
 	users  []chan *block

@@ -116,8 +116,10 @@ func TestReadFields(t *testing.T) {
 	}
 	empty := filetree.Digest(sha256.Sum256(nil))
 	want := []filetree.Entry{
-		{Path: "a", Type: filetree.Regular, Mode: 0o4755, UID: 1 << 30, GID: 7, Size: 3, ModTime: 5_000_000_006, Offset: 1536,
-			Digest: sha256.Sum256([]byte("xxx")), Xattrs: map[string]string{"security.capability": "cap", "user.a": "1"}},
+		{
+			Path: "a", Type: filetree.Regular, Mode: 0o4755, UID: 1 << 30, GID: 7, Size: 3, ModTime: 5_000_000_006, Offset: 1536,
+			Digest: sha256.Sum256([]byte("xxx")), Xattrs: map[string]string{"security.capability": "cap", "user.a": "1"},
+		},
 		{Path: "b", Type: filetree.Regular, UID: 1 << 31, ModTime: -9_000_000_000, Offset: 2560, Digest: empty},
 		{Path: "c", Type: filetree.CharDevice, Major: 1, Minor: 3},
 		{Path: "d", Type: filetree.Regular, Offset: 4608, Digest: empty},

@@ -31,7 +31,7 @@ const (
 // tarrer makes a tar of changes: readers turn segments of the list into pieces of the tar, several at once, and assemble
 // puts them together in order. The memory that it takes does not depend on the changes' content.
 type tarrer struct {
-	ctx     context.Context // of the group
+	ctx     context.Context //nolint:containedctx // of the group
 	changes []filetree.Change
 	entries []filetree.Entry
 	ordered chan *segment // to assemble

@@ -141,8 +141,12 @@ func TestLayerIsAFunctionOfItsChanges(t *testing.T) {
 	t.Parallel()
 	changes, source := mixed(1, 16)
 	for _, o := range []Options{
-		{Compression: image.Gzip}, {Compression: image.Gzip, Level: 1}, {Compression: image.Gzip, Level: 9},
-		{Compression: image.Zstd}, {Compression: image.Zstd, Level: 1}, {Compression: image.Uncompressed},
+		{Compression: image.Gzip},
+		{Compression: image.Gzip, Level: 1},
+		{Compression: image.Gzip, Level: 9},
+		{Compression: image.Zstd},
+		{Compression: image.Zstd, Level: 1},
+		{Compression: image.Uncompressed},
 	} {
 		t.Run(fmt.Sprint(o.Compression, o.Level), func(t *testing.T) {
 			var first *Layer

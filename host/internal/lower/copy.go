@@ -98,8 +98,10 @@ func (l *lowering) expandCopy(s *copySpec, in dockerfile.Sources, chown, chmod s
 	}
 	for i, src := range s.sources {
 		if src == "" {
-			l.warnings = append(l.warnings, dockerfile.Warning{Position: l.in.Position,
-				Text: fmt.Sprintf("Source %q of %s is empty, which means all files", in.SourcePaths[i], s.keyword)})
+			l.warnings = append(l.warnings, dockerfile.Warning{
+				Position: l.in.Position,
+				Text:     fmt.Sprintf("Source %q of %s is empty, which means all files", in.SourcePaths[i], s.keyword),
+			})
 		}
 	}
 	for _, content := range in.SourceContents {

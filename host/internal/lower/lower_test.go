@@ -248,8 +248,10 @@ func TestErrors(t *testing.T) {
 		{"required variable", "FROM a\nWORKDIR ${D:?give a directory}", 2, 9, "give a directory", ""},
 		{"empty name", "FROM a\nENV $X=1", 2, 0, "name of a variable is empty", ""},
 		{"empty volume", "FROM a\nVOLUME /a $X", 2, 11, "path of a volume is empty", ""},
-		{"trigger", "FROM a AS b\nONBUILD RUN --mount=type=ssh x\nFROM b\nENV A=1", 3, 0,
-			`ONBUILD trigger "RUN --mount=type=ssh x" of the base: --mount=type=ssh is not supported yet`, ""},
+		{
+			"trigger", "FROM a AS b\nONBUILD RUN --mount=type=ssh x\nFROM b\nENV A=1", 3, 0,
+			`ONBUILD trigger "RUN --mount=type=ssh x" of the base: --mount=type=ssh is not supported yet`, "",
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -181,20 +181,25 @@ func TestOnbuild(t *testing.T) {
 		left       []string
 	}{
 		{
-			"of an image", "FROM a\nRUN own", []string{"RUN one", "ENV X=1", "USER u"},
-			[]string{"[2/5] ONBUILD RUN one", "ONBUILD ENV X=1", "ONBUILD USER u", "[3/5] RUN own"}, nil,
+			"of an image", "FROM a\nRUN own",
+			[]string{"RUN one", "ENV X=1", "USER u"},
+			[]string{"[2/5] ONBUILD RUN one", "ONBUILD ENV X=1", "ONBUILD USER u", "[3/5] RUN own"},
+			nil,
 		},
 		{
 			"of a stage", "FROM scratch AS b\nONBUILD RUN one\nONBUILD WORKDIR /x\nFROM b\nONBUILD RUN later", nil,
-			[]string{"[stage-1 1/2] ONBUILD RUN one", "[stage-1 2/2] ONBUILD WORKDIR /x", "ONBUILD RUN later"}, []string{"RUN later"},
+			[]string{"[stage-1 1/2] ONBUILD RUN one", "[stage-1 2/2] ONBUILD WORKDIR /x", "ONBUILD RUN later"},
+			[]string{"RUN later"},
 		},
 		{
 			"not of the stage before", "FROM scratch AS b\nONBUILD RUN one\nFROM b AS c\nFROM c\nRUN two", nil,
-			[]string{"[stage-2 1/1] RUN two"}, nil,
+			[]string{"[stage-2 1/1] RUN two"},
+			nil,
 		},
 		{
 			"from a stage below the base", "FROM scratch AS b\nONBUILD COPY --from=later x /\nFROM scratch AS later\nFROM b", nil,
-			[]string{"[stage-2 1/1] ONBUILD COPY --from=later x /"}, nil,
+			[]string{"[stage-2 1/1] ONBUILD COPY --from=later x /"},
+			nil,
 		},
 	}
 	for _, test := range tests {
@@ -337,8 +342,10 @@ func TestRunEnvironment(t *testing.T) {
 func TestHistoryMatchesLayers(t *testing.T) {
 	t.Parallel()
 	text, want := "FROM debian\n", 0
-	for _, line := range []string{"ENV A=1", "ARG B", "LABEL a=b", "CMD x", "ENTRYPOINT x", "USER u", "EXPOSE 1", "VOLUME /v", "STOPSIGNAL 9",
-		"SHELL [\"x\"]", "HEALTHCHECK NONE", "MAINTAINER m", "ONBUILD RUN x", "WORKDIR /"} {
+	for _, line := range []string{
+		"ENV A=1", "ARG B", "LABEL a=b", "CMD x", "ENTRYPOINT x", "USER u", "EXPOSE 1", "VOLUME /v", "STOPSIGNAL 9",
+		"SHELL [\"x\"]", "HEALTHCHECK NONE", "MAINTAINER m", "ONBUILD RUN x", "WORKDIR /",
+	} {
 		text += line + "\n"
 	}
 	for _, line := range []string{"RUN x", "COPY a b", "ADD a b", "WORKDIR /w"} {

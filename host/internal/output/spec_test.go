@@ -46,7 +46,8 @@ func TestParseSpecs(t *testing.T) {
 		"type=image,oci-mediatypes=false,rewrite-timestamp=false,unpack=false": {want: Spec{Type: TypeImage, Format: image.Docker}},
 		"type=image,oci-mediatypes=true":                                       {want: Spec{Type: TypeImage, Format: image.OCI}},
 		"type=image,annotation.org.a=1,annotation-index.b=2,annotation-manifest[linux/amd64].c=3": {want: Spec{Type: TypeImage, Annotations: image.Annotations{
-			{Target: image.OnManifest, Key: "org.a", Value: "1"}, {Target: image.OnIndex, Key: "b", Value: "2"},
+			{Target: image.OnManifest, Key: "org.a", Value: "1"},
+			{Target: image.OnIndex, Key: "b", Value: "2"},
 			{Target: image.OnManifest, Platform: amd64, Key: "c", Value: "3"},
 		}}},
 

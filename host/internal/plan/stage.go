@@ -117,7 +117,8 @@ func (pl *planner) platform(s *Stage) error {
 
 // unsetHint says what may be wrong with variables that FROM mentions and that have no value.
 func (pl *planner) unsetHint(unset []string) string {
-	for _, name := range unset {
+	if len(unset) > 0 {
+		name := unset[0]
 		if match := dockerfile.Nearest(name, pl.args.Keys()); match != "" {
 			return "did you mean " + match + "?"
 		}

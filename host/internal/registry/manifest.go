@@ -54,18 +54,14 @@ type manifest struct {
 }
 
 func (s source) manifestRequest(method string, ref Reference) (task, *request) {
-	accept := make([]string, len(manifestTypes))
-	for i, t := range manifestTypes {
-		accept[i] = string(t)
-	}
-	at := Reference{Repository: s.repository, Tag: ref.Tag, Digest: ref.Digest}
+		at := Reference{Repository: s.repository, Tag: ref.Tag, Digest: ref.Digest}
 	t := task{op: "pull manifest", ref: at.String()}
 	if s.mirror {
 		t.tries = 1 // the registry itself is the second try
 	}
 	return t, &request{
 		method: method, url: s.url(s.repository, "manifests/"+ref.identifier()),
-		header: http.Header{"Accept": {strings.Join(accept, ", ")}},
+		header: http.Header{"Accept": {strings.Join(manifestTypes, ", ")}},
 		access: access{repository: s.repository.Path},
 	}
 }

@@ -28,9 +28,20 @@ func TestReaches(t *testing.T) {
 		pattern, dir string
 		want         bool
 	}{
-		{"a/b", "a", true}, {"a/b", "a/b", true}, {"a/b", "a/b/c", true}, {"a/b", "b", false}, {"a/b", "a/c", false},
-		{"*/b", "a", true}, {"*/b", "a/c", false}, {"**/b", "a/c/d", true}, {"a/**", "b", false}, {"a/**/x", "a/c/d", true},
-		{"[", "a", true}, {"[a/b]", "a", true}, {"a?", "ab/c", true}, {"a?", "b", false},
+		{"a/b", "a", true},
+		{"a/b", "a/b", true},
+		{"a/b", "a/b/c", true},
+		{"a/b", "b", false},
+		{"a/b", "a/c", false},
+		{"*/b", "a", true},
+		{"*/b", "a/c", false},
+		{"**/b", "a/c/d", true},
+		{"a/**", "b", false},
+		{"a/**/x", "a/c/d", true},
+		{"[", "a", true},
+		{"[a/b]", "a", true},
+		{"a?", "ab/c", true},
+		{"a?", "b", false},
 	} {
 		if got := Reaches(tt.pattern, tt.dir); got != tt.want {
 			t.Errorf("Reaches(%q, %q) = %v", tt.pattern, tt.dir, got)
