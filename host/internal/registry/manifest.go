@@ -54,7 +54,7 @@ type manifest struct {
 }
 
 func (s source) manifestRequest(method string, ref Reference) (task, *request) {
-		at := Reference{Repository: s.repository, Tag: ref.Tag, Digest: ref.Digest}
+	at := Reference{Repository: s.repository, Tag: ref.Tag, Digest: ref.Digest}
 	t := task{op: "pull manifest", ref: at.String()}
 	if s.mirror {
 		t.tries = 1 // the registry itself is the second try
