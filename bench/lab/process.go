@@ -15,22 +15,13 @@ import (
 
 // output runs cmd and returns what it wrote to standard output; an error has the end of what it wrote to either.
 func output(cmd *exec.Cmd) (string, error) {
-	var stdout, all strings.Builder
-	cmd.Stdout = writers{&stdout, &all}
-	cmd.Stderr = &all
+	var stdout, stderr strings.Builder // not one: two pipes tell nothing of the order between them
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("run %q: %w\n%s", strings.Join(cmd.Args, " "), err, lastLines(all.String(), 30))
+		return "", fmt.Errorf("run %q: %w\n%s", strings.Join(cmd.Args, " "), err, lastLines(stdout.String()+stderr.String(), 30))
 	}
 	return stdout.String(), nil
-}
-
-// writers writes to both.
-type writers [2]*strings.Builder
-
-func (w writers) Write(p []byte) (int, error) {
-	w[1].Write(p)
-	return w[0].Write(p)
 }
 
 func lastLines(text string, n int) string {
