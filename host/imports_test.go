@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 }
 
 // stdlibOnly are the packages that plugin authors link: they import nothing but the standard library and each other.
-var stdlibOnly = []string{"sdk", "sdk/abi", "sdk/guest", "sdk/plugintest"}
+var stdlibOnly = []string{"sdk", "sdk/abi", "sdk/guest", "sdk/plugin", "sdk/plugintest", "sdk/process"}
 
 // homes says which of our packages may import a third-party library; a folder stands for all below it. A library that is
 // not listed may be imported nowhere: adding one means giving it a home here and a line in RATIONALE.md.
@@ -51,6 +51,12 @@ var homes = map[string][]string{
 	"golang.org/x/sync":                                   {"*"},
 	"golang.org/x/sys":                                    {"*"},
 	"golang.org/x/term":                                   {"host/internal/progress", "host/internal/output", "cmd/trowel"},
+	"github.com/google/go-jsonnet":                        {"plugins/jsonnet"},
+	"github.com/hashicorp/go-hclog":                       {"host/plugin/process"},
+	"github.com/hashicorp/go-plugin":                      {"host/plugin/process"},
+	"github.com/santhosh-tekuri/jsonschema":               {"host/plugin"},
+	"github.com/tetratelabs/wazero":                       {"host/plugin/wasm"},
+	"google.golang.org/grpc":                              {"host/plugin/process"},
 	"github.com/google/go-cmp":                            {},
 	"github.com/rogpeppe/go-internal":                     {},
 	"github.com/klauspost/pgzip":                          {},

@@ -17,10 +17,13 @@ type CredentialProvider interface {
 
 // CredentialRequest says what a credential is needed for.
 type CredentialRequest struct {
-	Registry   string   // host with port if it is not the default one, such as "registry.example.com:5000"; Docker Hub is "docker.io"
-	Repository string   // path in the registry, such as "team/app"; empty if the request is about the registry as a whole
-	Actions    []string // "pull", "push"
-	Reason     CredentialReason
+	// Registry is the host, with its port if that is not the default one, such as "registry.example.com:5000"; Docker Hub
+	// is "docker.io".
+	Registry string `json:"registry"`
+	// Repository is the path in the registry, such as "team/app"; empty if the request is about the registry as a whole.
+	Repository string           `json:"repository,omitempty"`
+	Actions    []string         `json:"actions,omitempty"` // "pull", "push"
+	Reason     CredentialReason `json:"reason"`
 }
 
 // CredentialReason says why the host asks.
@@ -35,11 +38,13 @@ const (
 
 // Credential is a provider's answer. Its String method hides the secret, so that it cannot reach a log by accident.
 type Credential struct {
-	Kind      CredentialKind
-	Username  string    // only with KindBasic
-	Secret    string    // password, bearer token or identity token, by Kind
-	ExpiresAt time.Time // zero: unknown
-	Scope     CredentialScope
+	Kind     CredentialKind `json:"kind"`
+	Username string         `json:"username,omitempty"` // only with KindBasic
+	// Secret is the password, bearer token or identity token, by Kind. A plugin that was granted a secret with the use
+	// "reply" writes {{secret:NAME}} here, and never sees what the host puts in its place.
+	Secret    string          `json:"secret,omitempty"`
+	ExpiresAt time.Time       `json:"expiresAt,omitzero"` // zero: unknown
+	Scope     CredentialScope `json:"scope,omitempty"`
 }
 
 // CredentialKind says how a credential is presented to a registry.

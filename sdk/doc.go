@@ -1,4 +1,5 @@
-// Package sdk is Trowel's contract with everything that can be plugged in: cache backends and credential providers.
+// Package sdk is Trowel's contract with everything that can be plugged in: cache backends, credential providers and
+// Dockerfile instructions.
 // What is compiled into Trowel implements these interfaces and uses nothing else of Trowel, so a built-in can do
 // nothing that a plugin could not.
 //

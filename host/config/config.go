@@ -17,6 +17,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/trowel-build/trowel/host/internal/registry"
+	"github.com/trowel-build/trowel/host/internal/size"
 )
 
 // FileName is what the configuration files are called.
@@ -57,34 +58,10 @@ type Build struct {
 }
 
 // Size is a number of bytes, written as "512MiB", "2GB" or a plain number.
-type Size int64
+type Size = size.Bytes
 
-// UnmarshalText reads a size.
-func (s *Size) UnmarshalText(text []byte) error {
-	n, err := ParseSize(string(text))
-	*s = n
-	return err
-}
-
-// ParseSize reads a size such as "512MiB", "2GB", "10g" or "4096". The units k, m, g and t without an "iB" are powers of
-// 1024 too, as docker has them; those with a "B" alone are powers of 1000.
-func ParseSize(text string) (Size, error) {
-	number := strings.TrimRight(text, "kKmMgGtTiIbB ")
-	n, err := strconv.ParseFloat(number, 64)
-	unit := strings.ToLower(strings.TrimSpace(text[len(number):]))
-	factor, ok := units[unit]
-	if err != nil || !ok || n < 0 || n*factor >= 1<<62 {
-		return 0, fmt.Errorf("size %q: want a number with an optional unit, such as 512MiB or 20GB", text)
-	}
-	return Size(n * factor), nil
-}
-
-var units = map[string]float64{
-	"": 1, "b": 1,
-	"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
-	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
-	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
-}
+// ParseSize reads a size.
+func ParseSize(text string) (Size, error) { return size.Parse(text) }
 
 // Sources says where a configuration is read from.
 type Sources struct {

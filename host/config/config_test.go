@@ -74,17 +74,3 @@ func TestValidate(t *testing.T) {
 		t.Error("a file that was named and does not exist passes")
 	}
 }
-
-func TestParseSize(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]Size{"0": 0, "4096": 4096, "10g": 10 << 30, "512MiB": 512 << 20, "2 GB": 2e9, "1.5k": 1536} {
-		if got, err := ParseSize(text); err != nil || got != want {
-			t.Errorf("ParseSize(%q) = %d, %v, want %d", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "x", "-1", "12 parsecs", "1e40g", "10gg"} {
-		if got, err := ParseSize(text); err == nil {
-			t.Errorf("ParseSize(%q) = %d", text, got)
-		}
-	}
-}

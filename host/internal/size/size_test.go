@@ -1,0 +1,17 @@
+package size
+
+import "testing"
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Bytes{"0": 0, "4096": 4096, "10g": 10 << 30, "512MiB": 512 << 20, "2 GB": 2e9, "1.5k": 1536} {
+		if got, err := Parse(text); err != nil || got != want {
+			t.Errorf("Parse(%q) = %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "x", "-1", "12 parsecs", "1e40g", "10gg"} {
+		if got, err := Parse(text); err == nil {
+			t.Errorf("Parse(%q) = %d", text, got)
+		}
+	}
+}
