@@ -21,7 +21,7 @@ func sum(t *testing.T, platform string, effects ...effect.Effect) Sum {
 // It walks the fields by reflection, so that a field added later is covered too.
 func TestEveryFieldCounts(t *testing.T) {
 	t.Parallel()
-	for _, x := range []effect.Effect{effect.Exec{}, effect.Copy{}, effect.Mkdir{}, effect.Set{}} {
+	for _, x := range []effect.Effect{effect.Exec{}, effect.Copy{}, effect.Mkdir{}, effect.Symlink{}, effect.Remove{}, effect.Set{}} {
 		before := sum(t, "linux/amd64", x)
 		typ := reflect.TypeOf(x)
 		for i := range typ.NumField() {

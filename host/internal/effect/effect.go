@@ -5,13 +5,16 @@
 // equal trees give equal layers, which is what the cache keys rest on.
 package effect
 
-// Effect is one thing a step does: [Exec], [Copy] and [Mkdir] change files; [Set] changes the image's configuration.
+// Effect is one thing a step does: [Exec], [Copy], [Mkdir], [Symlink] and [Remove] change files; [Set] changes the image's
+// configuration.
 type Effect interface{ effect() }
 
-func (Exec) effect()  {}
-func (Copy) effect()  {}
-func (Mkdir) effect() {}
-func (Set) effect()   {}
+func (Exec) effect()    {}
+func (Copy) effect()    {}
+func (Mkdir) effect()   {}
+func (Symlink) effect() {}
+func (Remove) effect()  {}
+func (Set) effect()     {}
 
 // Exec runs a process in the stage's root file system and keeps what it changed.
 type Exec struct {
@@ -112,12 +115,25 @@ const (
 	OverlayLinked Overlay = "link" // --link: copied into an empty tree, stacked on top
 )
 
-// Mkdir makes a directory and its missing parents, mode 0755, all owned by User: WORKDIR. It makes a layer even if the
-// directory exists.
+// Mkdir makes a directory and its missing parents, all owned by User: WORKDIR. It makes a layer even if the directory
+// exists.
 type Mkdir struct {
 	Path string // absolute
 	User string // as Exec.User
+	Mode string // octal; "" is 0755
 	Time int64  // as Copy.Time
+}
+
+// Symlink makes a symbolic link, replacing what is there unless it is a directory.
+type Symlink struct {
+	Path   string // absolute
+	Target string
+	Time   int64 // as Copy.Time
+}
+
+// Remove removes a file, or a directory with all that it holds.
+type Remove struct {
+	Path string // absolute
 }
 
 // Set changes one part of the image's configuration. Fields name the OCI config's; Value is its JSON form. It makes no layer.

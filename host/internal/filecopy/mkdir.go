@@ -2,21 +2,37 @@ package filecopy
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
-// Mkdir is what WORKDIR does to a tree: the directory at path and all of its parents that are missing, mode 0755, owned by
-// owner, or by root if that is nil, and dated modTime, in nanoseconds since the epoch. Symlinks on the way are followed inside the tree. There are no
-// changes if the directory exists; WORKDIR makes a layer, then an empty one, all the same.
-func Mkdir(dst *filetree.Tree, path string, owner *Owner, modTime int64) ([]filetree.Change, error) {
-	c := newCanvas(dst, modTime)
-	at, err := c.resolve("", filetree.Clean(path))
+// Directory is a directory to be made.
+type Directory struct {
+	Path    string
+	Owner   *Owner // nil is root
+	Mode    string // octal; "" is 0755
+	ModTime int64  // nanoseconds since the epoch
+}
+
+// Mkdir is what WORKDIR does to a tree: it makes the directory and all of its parents that are missing. Symlinks on the way
+// are followed inside the tree. There are no changes if the directory exists; WORKDIR makes a layer, then an empty one, all
+// the same.
+func Mkdir(dst *filetree.Tree, d Directory) ([]filetree.Change, error) {
+	perm := uint64(0o755)
+	if d.Mode != "" {
+		var err error
+		if perm, err = strconv.ParseUint(d.Mode, 8, 12); err != nil {
+			return nil, fmt.Errorf("make the directory %q: mode %q is no octal number up to 07777", d.Path, d.Mode)
+		}
+	}
+	c := newCanvas(dst, d.ModTime)
+	at, err := c.resolve("", filetree.Clean(d.Path))
 	if err == nil {
-		err = c.mkdirAll(at, maker{perm: 0o755, owner: owner})
+		err = c.mkdirAll(at, maker{perm: uint16(perm), owner: d.Owner})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make the directory %q: %w", path, err)
+		return nil, fmt.Errorf("make the directory %q: %w", d.Path, err)
 	}
 	return c.result()
 }

@@ -315,7 +315,7 @@ func TestMkdir(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			changes, err := Mkdir(tree(t, tt.dst), tt.copy, &Owner{1, 2}, 9e9)
+			changes, err := Mkdir(tree(t, tt.dst), Directory{Path: tt.copy, Owner: &Owner{1, 2}, ModTime: 9e9})
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Fatalf("error %v, want %q", err, tt.err)

@@ -164,13 +164,31 @@ func (b *builder) mkdir(ctx context.Context, m effect.Mkdir) ([]filetree.Change,
 	if err != nil {
 		return nil, err
 	}
-	var owner *filecopy.Owner
+	dir := filecopy.Directory{Path: m.Path, Mode: m.Mode, ModTime: b.engine.timeOf(m.Time)}
 	if m.User != "" {
 		uid, gid, err := rootfs.LookupOwner(ctx, tree, m.User)
 		if err != nil {
 			return nil, err
 		}
-		owner = &filecopy.Owner{UID: uid, GID: gid}
+		dir.Owner = &filecopy.Owner{UID: uid, GID: gid}
 	}
-	return filecopy.Mkdir(tree, m.Path, owner, b.engine.timeOf(m.Time))
+	return filecopy.Mkdir(tree, dir)
+}
+
+// symlink plans a symbolic link.
+func (b *builder) symlink(ctx context.Context, x effect.Symlink) ([]filetree.Change, error) {
+	tree, err := b.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return filecopy.Symlink(tree, x.Path, x.Target, b.engine.timeOf(x.Time))
+}
+
+// remove plans a removal.
+func (b *builder) remove(ctx context.Context, x effect.Remove) ([]filetree.Change, error) {
+	tree, err := b.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return filecopy.Remove(tree, x.Path)
 }

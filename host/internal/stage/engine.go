@@ -9,6 +9,7 @@
 //	lookahead.go  keys, asked for before anything runs
 //	need.go       what has to be built, and whether it can be
 //	stage.go      the loop of one stage
+//	effects.go    the effects of a step: one, or several that make one layer
 //	copy.go       effects that need no process      exec.go   the one that does
 //	commit.go     changes → layer → cache           layer.go  a layer, whatever it comes from
 package stage
@@ -173,6 +174,9 @@ func (e *Engine) complete(effects []effect.Effect) []effect.Effect {
 			x.Time = e.epoch()
 			effects[i] = x
 		case effect.Mkdir:
+			x.Time = e.epoch()
+			effects[i] = x
+		case effect.Symlink:
 			x.Time = e.epoch()
 			effects[i] = x
 		}

@@ -29,14 +29,34 @@ var standardTargets = []rootfs.Target{
 
 // exec runs a process on the stage's layers and makes a layer of what it changed.
 func (b *builder) exec(ctx context.Context, st *step, x effect.Exec) error {
-	e := b.engine
-	root, view, err := b.rootfs(ctx)
+	changes, root, err := b.process(ctx, st, x)
 	if err != nil {
 		return err
 	}
-	user, err := rootfs.LookupUser(ctx, view, x.User)
+	l, err := b.commit(ctx, st, changes, func() error { return nil })
 	if err != nil {
 		return err
+	}
+	b.engine.keepUpper(l, root)
+	return nil
+}
+
+// keepUpper makes the directory that a process wrote to that of the layer made of it.
+func (e *Engine) keepUpper(l *Layer, root executor.Rootfs) {
+	l.upper = filepath.Base(root.Upper)
+	e.background.Go(func() error { return os.RemoveAll(root.Work) })
+}
+
+// process runs a process on the stage's layers and finds out what it changed.
+func (b *builder) process(ctx context.Context, st *step, x effect.Exec) ([]filetree.Change, executor.Rootfs, error) {
+	e := b.engine
+	root, view, err := b.rootfs(ctx)
+	if err != nil {
+		return nil, root, err
+	}
+	user, err := rootfs.LookupUser(ctx, view, x.User)
+	if err != nil {
+		return nil, root, err
 	}
 	out := e.output(st)
 	err = e.Launcher.Run(ctx, root, executor.Process{
@@ -48,26 +68,17 @@ func (b *builder) exec(ctx context.Context, st *step, x effect.Exec) error {
 	})
 	if err != nil {
 		if exit, ok := errors.AsType[*executor.ExitError](err); ok {
-			return fmt.Errorf("%s: %w", strings.Join(x.Args, " "), exit)
+			err = fmt.Errorf("%s: %w", strings.Join(x.Args, " "), exit)
 		}
-		return err
+		return nil, root, err
 	}
 	// The layer below was written while the process ran; what it says of its files is what they are compared with.
 	tree, err := b.settled(ctx)
 	if err != nil {
-		return err
+		return nil, root, err
 	}
 	changes, err := snapshot.Upper(ctx, root.Upper, tree, snapshot.Options{Form: e.form, Owners: e.owners})
-	if err != nil {
-		return err
-	}
-	l, err := b.commit(ctx, st, changes, func() error { return nil })
-	if err != nil {
-		return err
-	}
-	l.upper = filepath.Base(root.Upper)
-	e.background.Go(func() error { return os.RemoveAll(root.Work) })
-	return nil
+	return changes, root, err
 }
 
 // rootfs makes the stage's layers real, with an empty directory on top for what a process changes.

@@ -2,8 +2,6 @@ package stage
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/trowel-build/trowel/host/internal/cache"
@@ -226,51 +224,6 @@ func (b *builder) step(ctx context.Context, st *step) (hit bool, err error) {
 		}
 	}
 	return false, b.execute(ctx, st)
-}
-
-// execute turns a step's effects into a layer.
-func (b *builder) execute(ctx context.Context, st *step) (err error) {
-	release, err := b.engine.acquire(ctx, st)
-	if err != nil {
-		return err
-	}
-	defer release()
-	x, err := fileEffect(st.Effects)
-	if err != nil {
-		return err
-	}
-	var changes []filetree.Change
-	done := func() error { return nil }
-	switch x := x.(type) {
-	case effect.Exec:
-		return b.exec(ctx, st, x)
-	case effect.Copy:
-		changes, done, err = b.copy(ctx, x)
-	case effect.Mkdir:
-		changes, err = b.mkdir(ctx, x)
-	default:
-		err = fmt.Errorf("effect %T makes no layer", x)
-	}
-	if err != nil {
-		return errors.Join(err, done())
-	}
-	_, err = b.commit(ctx, st, changes, done)
-	return err
-}
-
-// fileEffect is the one effect of a step that changes files.
-func fileEffect(effects []effect.Effect) (effect.Effect, error) {
-	var found effect.Effect
-	for _, x := range effects {
-		if _, ok := x.(effect.Set); ok {
-			continue // lowering has done it
-		}
-		if found != nil {
-			return nil, errors.New("a step has several effects on files: only one can be laid down in a layer yet")
-		}
-		found = x
-	}
-	return found, nil
 }
 
 // current is the merged view of all layers. The content digests of the last one's files may be missing.
