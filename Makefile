@@ -7,13 +7,18 @@ BIN           ?= bin/trowel
 
 export CGO_ENABLED = 0
 
-.PHONY: help build test race e2e lint fmt fuzz bench quickstart check clean
+.PHONY: help build plugins test race e2e lint fmt fuzz bench quickstart check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-build: ## build bin/trowel, one static binary
+build: plugins ## build bin/trowel, one static binary with its plugins in it
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/trowel
+
+plugins: ## compile the plugins of plugins/ to WebAssembly, to be embedded by the next build
+	@set -e; for p in $$(cd plugins && ls -d */ | grep -v dist); do p=$${p%/}; \
+	  $(GO) run ./cmd/trowel plugin build plugins/$$p -o plugins/dist/$$p.wasm; \
+	  gzip -9nf plugins/dist/$$p.wasm; done
 
 test: ## run the tests; what only root may do is tested when run as root
 	$(GO) test -timeout 20m ./...

@@ -54,7 +54,13 @@ type build struct {
 	run      stage.Run
 	layers   layer.Options
 	work     *workDir
+	store    *blob.Store
 	memory   *workDir // in memory; nil if there is none
+
+	described   []describedInstruction // of plugins
+	contextTree treeFunc               // the index of the whole build context
+	own         *ownCache              // what this build made so far; nil unless a plugin reads of it
+	prefixes    int                    // parts of stages that were built for plugins
 
 	// cannotRun is why no process can be run here; the Launcher is nil then.
 	cannotRun error
@@ -125,7 +131,7 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 	}
 	var tiers []cache.Tier
 	for _, c := range b.Caches {
-		tier := cache.Tier{Name: c.Name, Cache: c.Backend, Roles: cache.Read | cache.Write}
+		tier := cache.Tier{Name: c.Name, Cache: c.Backend, Roles: cache.Read | cache.Write, Place: c.Place}
 		if len(c.Roles) > 0 {
 			if tier.Roles, err = cache.ParseRoles(c.Roles); err != nil {
 				return fmt.Errorf("cache %q: %w", c.Name, err)
@@ -134,7 +140,10 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 		tiers = append(tiers, tier)
 	}
 	b.tiers = cache.NewTiers(tiers, damaged, func(text string) { b.progress().Report(warning(text)) })
-	b.work, err = openWorkDir(b.WorkDir)
+	if b.work, err = openWorkDir(b.WorkDir); err != nil {
+		return err
+	}
+	b.store, err = blob.Open(b.work.blobs)
 	return err
 }
 
@@ -203,31 +212,37 @@ func (b *build) parse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.file, err = dockerfile.Parse(name, text); err != nil {
+	custom, err := b.describe(ctx)
+	if err != nil {
 		return err
 	}
+	if b.file, err = dockerfile.Parse(name, text, custom...); err != nil {
+		return err
+	}
+	b.contextTree = once(b.readContext)
 	return b.checkNoCache()
 }
 
 // engine makes the engine that builds the stages.
 func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stage.Engine, error) {
-	store, err := blob.Open(b.work.blobs)
-	if err != nil {
-		return nil, err
-	}
-	var memory *stage.Memory
+	o := b.engineOptions(b.plan, lowered)
+	o.Publish = publish
 	if lowered.runs() {
 		var budget int64
 		if b.memory, budget = openTreeMemory(b.treeMemory()); b.memory != nil {
-			memory = stage.NewMemory(b.memory.trees, budget)
+			o.Memory = stage.NewMemory(b.memory.trees, budget)
 		}
 	}
-	return stage.New(stage.Options{
-		Plan: b.plan, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts,
-		Store: store, Dir: b.work.trees, Memory: memory, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
-		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Publish: publish, Progress: b.progress(),
+	return stage.New(o)
+}
+
+func (b *build) engineOptions(p *plan.Plan, lowered loweredStages) stage.Options {
+	return stage.Options{
+		Plan: p, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts,
+		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
+		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Progress: b.progress(),
 		Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
-	})
+	}
 }
 
 // treeMemory is how much memory unpacked layers may take; negative means what seems right.

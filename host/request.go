@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/trowel-build/trowel/host/config"
+	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/executor"
 	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/sdk"
@@ -48,6 +49,8 @@ type Request struct {
 	NoCacheFor []string
 	// Caches are asked in order.
 	Caches []Cache
+	// Instructions are those that the Dockerfile may use beside its language's own.
+	Instructions []Instructions
 	// Credentials are asked in order.
 	Credentials []sdk.CredentialProvider
 	// Registries say how registries are reached, by host.
@@ -98,7 +101,18 @@ type Cache struct {
 	Backend sdk.Cache
 	// Roles lists "read" and "write"; empty means both.
 	Roles []string
+	// Place says where the backend is.
+	Place CachePlace
 }
+
+// CachePlace says where a cache backend is.
+type CachePlace = cache.Place
+
+// The places of cache backends.
+const (
+	CacheNear   = cache.Near   // on this machine: blobs of base images are kept as well
+	CacheRemote = cache.Remote // as far away as registries are
+)
 
 // Reporter receives what a build tells its user.
 type Reporter = progress.Reporter

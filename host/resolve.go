@@ -69,7 +69,7 @@ func (b *build) resolve(ctx context.Context) (loweredStages, error) {
 	}
 	lowered := loweredStages{}
 	for _, s := range b.plan.Stages {
-		l, err := lower.Stage(b.plan, s, b.startState(s, lowered))
+		l, err := lower.Stage(ctx, b.plan, s, b.startState(s, lowered), &planner{build: b, lowered: lowered})
 		if err != nil {
 			return nil, err
 		}

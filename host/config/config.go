@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/trowel-build/trowel/host/internal/registry"
 	"github.com/trowel-build/trowel/host/internal/size"
+	"github.com/trowel-build/trowel/host/plugin"
 )
 
 // FileName is what the configuration files are called.
@@ -36,6 +39,14 @@ type Config struct {
 	Registry map[string]Registry `toml:"registry"`
 	// Proxy says through which proxies registries are reached.
 	Proxy Proxy `toml:"proxy"`
+	// Plugins are what is plugged in, by the name that the user gave it.
+	Plugins map[string]plugin.Spec `toml:"plugins"`
+	// PluginPolicy says which plugins are acceptable.
+	PluginPolicy plugin.Policy `toml:"plugin-policy"`
+
+	// PluginOrder are the names of Plugins in the order in which the files have them: the order in which caches and
+	// credential providers are asked.
+	PluginOrder []string `toml:"-"`
 }
 
 // Build are the settings of the table [build].
@@ -113,8 +124,8 @@ func readFile(c *Config, name string) error {
 
 // decode reads one file over what c holds already.
 func decode(c *Config, name, text string) error {
-	before := c.Registry
-	c.Registry = nil
+	before, plugins := c.Registry, c.Plugins
+	c.Registry, c.Plugins = nil, nil
 	meta, err := toml.Decode(text, c)
 	if err != nil {
 		var syntax toml.ParseError
@@ -131,15 +142,30 @@ func decode(c *Config, name, text string) error {
 			return fmt.Errorf("%s:%d: registry %q: %w", name, lineOf(text, toml.Key{"registry", host}), host, err)
 		}
 	}
-	for host, settings := range before {
-		if _, again := c.Registry[host]; !again {
-			if c.Registry == nil {
-				c.Registry = map[string]Registry{}
-			}
-			c.Registry[host] = settings
+	for id, spec := range c.Plugins {
+		spec.Dir = filepath.Dir(name)
+		if err := spec.Validate(id); err != nil {
+			return fmt.Errorf("%s:%d: plugin %q: %w", name, lineOf(text, toml.Key{"plugins", id}), id, err)
+		}
+		c.Plugins[id] = spec
+	}
+	c.Registry, c.Plugins = merge(before, c.Registry), merge(plugins, c.Plugins)
+	for _, key := range meta.Keys() {
+		if len(key) >= 2 && key[0] == "plugins" && !slices.Contains(c.PluginOrder, key[1]) {
+			c.PluginOrder = append(c.PluginOrder, key[1])
 		}
 	}
 	return nil
+}
+
+// merge is before with what after has over it.
+func merge[V any](before, after map[string]V) map[string]V {
+	if len(before) == 0 {
+		return after
+	}
+	out := maps.Clone(before)
+	maps.Copy(out, after)
+	return out
 }
 
 // variables are the settings that the environment can make, by the variable's name.

@@ -32,14 +32,18 @@ func validKeys(table toml.Key) []string {
 		if !ok {
 			return nil
 		}
-		t = field.Type
+		if t = field.Type; t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
 	}
 	if t.Kind() != reflect.Struct {
 		return nil
 	}
 	var keys []string
-	for i := range t.NumField() {
-		keys = append(keys, t.Field(i).Tag.Get("toml"))
+	for _, field := range reflect.VisibleFields(t) {
+		if tag := field.Tag.Get("toml"); tag != "" && tag != "-" {
+			keys = append(keys, tag)
+		}
 	}
 	return keys
 }
@@ -48,9 +52,9 @@ func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
 	if t.Kind() != reflect.Struct {
 		return reflect.StructField{}, false
 	}
-	for i := range t.NumField() {
-		if t.Field(i).Tag.Get("toml") == key {
-			return t.Field(i), true
+	for _, field := range reflect.VisibleFields(t) {
+		if field.Tag.Get("toml") == key {
+			return field, true
 		}
 	}
 	return reflect.StructField{}, false

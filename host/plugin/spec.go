@@ -9,6 +9,9 @@
 package plugin
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/trowel-build/trowel/host/internal/size"
@@ -36,6 +39,17 @@ type Spec struct {
 	Limits Limits         `toml:"limits"`
 	// Config is the plugin's own.
 	Config map[string]any `toml:"config"`
+
+	// Dir is what relative paths in the table are relative to: the directory of the file that has it.
+	Dir string `toml:"-"`
+}
+
+// Policy says which plugins are acceptable: the table [plugin-policy] of trowel.toml.
+type Policy struct {
+	// RequireSignature refuses plugins from registries that none of Keys signed.
+	RequireSignature bool `toml:"require-signature"`
+	// Keys are files with public keys, in PEM.
+	Keys []string `toml:"keys"`
 }
 
 // Limits bound what a plugin may use. What is not set has a default by its kind.
@@ -43,4 +57,64 @@ type Limits struct {
 	Memory    size.Bytes    `toml:"memory"`
 	Timeout   time.Duration `toml:"timeout"` // of one call
 	Instances int           `toml:"instances"`
+}
+
+// The one value of [Spec.Trust].
+const trustNative = "native" // it may run as a process
+
+// Validate says what is wrong with the table of the plugin of that name.
+func (s Spec) Validate(name string) error {
+	if name == "" || len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	}) {
+		return errors.New("its name must be letters, digits, '-', '_' and '.'")
+	}
+	switch s.Kind {
+	case sdk.KindCache, sdk.KindCredential, sdk.KindInstruction:
+	case "":
+		return errors.New(`kind is missing: it is "cache", "credential" or "instruction"`)
+	default:
+		return fmt.Errorf(`kind is %q, and must be "cache", "credential" or "instruction"`, s.Kind)
+	}
+	if err := s.validateSource(); err != nil {
+		return err
+	}
+	if err := s.validateForKind(); err != nil {
+		return err
+	}
+	if s.Limits.Timeout < 0 || s.Limits.Instances < 0 {
+		return errors.New("a limit is negative")
+	}
+	return s.Allow.Validate(s.Kind)
+}
+
+func (s Spec) validateSource() error {
+	scheme, rest, ok := strings.Cut(s.Source, ":")
+	if !ok || strings.TrimPrefix(rest, "//") == "" || scheme != "builtin" && scheme != "file" && scheme != "oci" {
+		return fmt.Errorf(`source is %q, and must be "builtin:NAME", "file:PATH" or "oci://REFERENCE"`, s.Source)
+	}
+	if s.Trust != "" && s.Trust != trustNative {
+		return fmt.Errorf("trust is %q, and can only be %q", s.Trust, trustNative)
+	}
+	return nil
+}
+
+// validateForKind finds settings that mean nothing for the plugin's kind.
+func (s Spec) validateForKind() error {
+	for _, r := range s.Roles {
+		if r != "read" && r != "write" {
+			return fmt.Errorf(`role %q: want "read" or "write"`, r)
+		}
+	}
+	switch {
+	case len(s.Match) > 0 && s.Kind != sdk.KindCredential:
+		return fmt.Errorf("match is for credential plugins, and this is a %s plugin", s.Kind)
+	case len(s.Match) == 0 && s.Kind == sdk.KindCredential:
+		return errors.New(`match is missing: the registries that the plugin is asked about, such as ["registry.example.com"]`)
+	case (len(s.Roles) > 0 || s.RecordKey != nil) && s.Kind != sdk.KindCache:
+		return fmt.Errorf("roles and record-key are for cache plugins, and this is a %s plugin", s.Kind)
+	case (s.Pure != nil || s.Allow.Files != nil) && s.Kind != sdk.KindInstruction:
+		return fmt.Errorf("pure and allow.files are for instruction plugins, and this is a %s plugin", s.Kind)
+	}
+	return nil
 }

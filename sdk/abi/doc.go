@@ -11,3 +11,5 @@
 //	codec_gen.go the codec, made by the program in gen from these types and sdk's
 //	schema/      the same as JSON Schema, for other languages
 package abi
+
+//go:generate go run ./gen

@@ -1,9 +1,14 @@
-// Package plugintest holds the conformance suites of Trowel's contract: what every cache and every credential provider
-// has to do, as tests. A plugin's own tests run them with one call:
+// Package plugintest holds the conformance suites of Trowel's contract: what every cache, every credential provider and every
+// instruction handler has to do, as tests. A plugin's own tests run them with one call:
 //
 //	func TestConformance(t *testing.T) {
 //		plugintest.Cache(t, func(t *testing.T) sdk.Cache { return mycache.New(t.TempDir()) })
 //	}
+//
+// A plugin that asks the host for something, HTTP requests or files, is tested with a [Host] in Trowel's place:
+//
+//	host := &plugintest.Host{Files: map[sdk.Root]string{sdk.RootContext: "testdata"}}
+//	plan, err := handler.Plan(host.Context(t.Context()), call)
 //
 // Each check is a subtest about one behaviour, named after it, and gets an implementation of its own from the function.
 // The suites use the standard library and [sdk] only.

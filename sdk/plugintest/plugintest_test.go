@@ -3,6 +3,7 @@ package plugintest_test
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -30,13 +31,47 @@ func TestCredentialProvider(t *testing.T) {
 	plugintest.CredentialProvider(t, func(*testing.T) sdk.CredentialProvider { return provider{} }, registries)
 }
 
+func TestPlannedCache(t *testing.T) {
+	t.Parallel()
+	plannedCache(t, "")
+}
+
+func plannedCache(t *testing.T, fault string) {
+	plugintest.PlannedCache(t, func(t *testing.T) (plugintest.Planner, plugintest.Mover) { return newBucket(t, fault) })
+}
+
+func TestInstruction(t *testing.T) {
+	t.Parallel()
+	instruction(t, "")
+}
+
+func instruction(t *testing.T, fault string) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "name"), []byte("you"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	call := sdk.Call{Keyword: "GREET", Args: []string{"name"}, Workdir: "/", Platform: "linux/amd64"}
+	plugintest.Instruction(t, func(*testing.T) sdk.InstructionHandler { return newGreeter(fault) }, plugintest.Calls{
+		Valid:   []sdk.Call{call},
+		Invalid: []sdk.Call{{Keyword: "GREET", Workdir: "/", Platform: "linux/amd64"}},
+		Host:    &plugintest.Host{Files: map[sdk.Root]string{sdk.RootContext: dir}},
+	})
+}
+
 func TestFaulty(t *testing.T) {
 	fault := os.Getenv(faultEnv)
 	if fault == "" {
 		t.Skip("run by TestSuitesFindFaults")
 	}
-	if _, ok := cacheFaults[fault]; ok {
+	switch {
+	case cacheFaults[fault] != "":
 		plugintest.Cache(t, func(*testing.T) sdk.Cache { return newMemory(fault) })
+		return
+	case bucketFaults[fault] != "":
+		plannedCache(t, fault)
+		return
+	case greeterFaults[fault] != "":
+		instruction(t, fault)
 		return
 	}
 	plugintest.CredentialProvider(t, func(*testing.T) sdk.CredentialProvider { return provider{fault} }, registries)
@@ -80,7 +115,7 @@ var providerFaults = map[string]string{
 // A suite that finds nothing proves nothing: each fault is found, by the check that is about it.
 func TestSuitesFindFaults(t *testing.T) {
 	t.Parallel()
-	for _, faults := range []map[string]string{cacheFaults, providerFaults} {
+	for _, faults := range []map[string]string{cacheFaults, providerFaults, bucketFaults, greeterFaults} {
 		for fault, check := range faults {
 			t.Run(fault, func(t *testing.T) {
 				t.Parallel()

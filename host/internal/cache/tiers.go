@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,7 +17,29 @@ type Tier struct {
 	Name  string
 	Cache sdk.Cache
 	Roles Roles
+	// Reach says what the backend holds.
+	Reach Reach
+	// Place says where the backend is.
+	Place Place
 }
+
+// Place says where a backend is.
+type Place string
+
+// The places of backends.
+const (
+	Near   Place = ""       // on this machine: blobs of base images are kept as well
+	Remote Place = "remote" // as far as the registries that base images come from
+)
+
+// Reach says whose work a backend holds.
+type Reach string
+
+// The reaches of backends.
+const (
+	Shared Reach = ""      // that of earlier builds
+	Own    Reach = "build" // what this very build made, which holds even where nothing is to be taken from a cache
+)
 
 // Roles says what a backend is used for.
 type Roles uint8
@@ -33,12 +56,19 @@ type Tiers struct {
 	tiers   []Tier
 	damaged map[string]bool
 	warn    func(text string)
+	fills   *sync.WaitGroup // of faster backends
 }
 
 // NewTiers joins backends. Blobs whose digest is in damaged count as missing: somebody read them and found another
 // digest. warn may be called from several goroutines.
 func NewTiers(tiers []Tier, damaged map[string]bool, warn func(text string)) *Tiers {
-	return &Tiers{tiers: tiers, damaged: damaged, warn: warn}
+	return &Tiers{tiers: tiers, damaged: damaged, warn: warn, fills: &sync.WaitGroup{}}
+}
+
+// WithOwn is t with a backend before all others for what this very build makes.
+func (t *Tiers) WithOwn(c sdk.Cache) *Tiers {
+	own := Tier{Name: "this build", Cache: c, Roles: Read | Write, Reach: Own}
+	return &Tiers{tiers: append([]Tier{own}, t.tiers...), damaged: t.damaged, warn: t.warn, fills: t.fills}
 }
 
 // ReadOnly says whether there is no backend to write to.
@@ -90,6 +120,53 @@ func (t *Tiers) Records(ctx context.Context, keys []sdk.Key) map[sdk.Key][]byte 
 		})
 	}
 	_ = g.Wait()
+	found := pick(keys, answers)
+	t.fillRecords(ctx, answers, found)
+	return found
+}
+
+// fillRecords puts records that only a slower backend held into the faster ones, in the background.
+func (t *Tiers) fillRecords(ctx context.Context, answers [][]sdk.Record, found map[sdk.Key][]byte) {
+	held := map[sdk.Key]bool{} // by the backends so far
+	for i, tier := range t.tiers {
+		for _, r := range answers[i] {
+			held[r.Key] = true
+		}
+		if tier.Roles&Write == 0 || tier.Roles&Read == 0 {
+			continue
+		}
+		var missing []sdk.Record
+		for key, value := range found {
+			if !held[key] {
+				missing = append(missing, sdk.Record{Key: key, Value: value})
+			}
+		}
+		if len(missing) > 0 {
+			t.fills.Go(func() {
+				if err := tier.Cache.PutRecords(ctx, missing); err != nil {
+					t.fault(ctx, tier, "fill records", err)
+				}
+			})
+		}
+	}
+}
+
+// Wait waits until faster backends have what was found in slower ones.
+func (t *Tiers) Wait() { t.fills.Wait() }
+
+// OwnRecords looks up what this very build made.
+func (t *Tiers) OwnRecords(ctx context.Context, keys []sdk.Key) map[sdk.Key][]byte {
+	own := &Tiers{warn: t.warn, fills: t.fills}
+	for _, tier := range t.tiers {
+		if tier.Reach == Own {
+			own.tiers = append(own.tiers, tier)
+		}
+	}
+	return own.Records(ctx, keys)
+}
+
+// pick takes the answers to what was asked, of several the first.
+func pick(keys []sdk.Key, answers [][]sdk.Record) map[sdk.Key][]byte {
 	asked := make(map[sdk.Key]bool, len(keys))
 	for _, k := range keys {
 		asked[k] = true
@@ -114,22 +191,35 @@ func Step(found map[sdk.Key][]byte, key sdk.Key) (Record, bool) {
 	return decode(value)
 }
 
+// Found is a blob in one of the backends.
+type Found struct {
+	sdk.Content
+	tiers *Tiers
+	at    int
+}
+
 // Blob returns the content of a blob from the first backend that holds it, or an error wrapping [sdk.ErrNotFound]. The
 // bytes are not verified yet: whoever reads them checks their digest.
-func (t *Tiers) Blob(ctx context.Context, digest sdk.Digest) (sdk.Content, error) {
-	for _, tier := range t.tiers {
+func (t *Tiers) Blob(ctx context.Context, digest sdk.Digest) (Found, error) {
+	for i, tier := range t.tiers {
 		if tier.Roles&Read == 0 || t.damaged[string(digest)] {
 			continue
 		}
 		content, err := tier.Cache.GetBlob(ctx, digest)
 		if err == nil {
-			return content, nil
+			return Found{content, t, i}, nil
 		}
 		if !errors.Is(err, sdk.ErrNotFound) {
 			t.fault(ctx, tier, "get blob "+string(digest), err)
 		}
 	}
-	return sdk.Content{}, fmt.Errorf("blob %s: %w", digest, sdk.ErrNotFound)
+	return Found{}, fmt.Errorf("blob %s: %w", digest, sdk.ErrNotFound)
+}
+
+// Fill puts the blob, read and verified by now, into the backends before the one it was found in.
+func (f Found) Fill(ctx context.Context, blob sdk.Blob, content sdk.Content) {
+	before := &Tiers{tiers: f.tiers.tiers[:f.at], warn: f.tiers.warn}
+	before.PutBlob(ctx, blob, content)
 }
 
 // Held returns those of the blobs that some backend holds.
@@ -154,6 +244,17 @@ func (t *Tiers) Held(ctx context.Context, digests []sdk.Digest) map[sdk.Digest]b
 // PutBlob stores a blob in every backend that is written to.
 func (t *Tiers) PutBlob(ctx context.Context, blob sdk.Blob, content sdk.Content) {
 	t.write(ctx, "put blob "+string(blob.Digest), func(c sdk.Cache) error { return c.PutBlob(ctx, blob, content) })
+}
+
+// PutBaseBlob stores a blob of a base image in the backends on this machine: others are no nearer than where it is from.
+func (t *Tiers) PutBaseBlob(ctx context.Context, blob sdk.Blob, content sdk.Content) {
+	near := &Tiers{warn: t.warn}
+	for _, tier := range t.tiers {
+		if tier.Place == Near {
+			near.tiers = append(near.tiers, tier)
+		}
+	}
+	near.PutBlob(ctx, blob, content)
 }
 
 // PutRecords stores records in every backend that is written to. What they name must be stored before.

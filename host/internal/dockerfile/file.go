@@ -7,9 +7,12 @@
 package dockerfile
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/trowel-build/trowel/sdk"
 )
 
 // File is a parsed Dockerfile. It is immutable.
@@ -22,7 +25,8 @@ type File struct {
 	// Warnings are what the build checks found that fire while parsing.
 	Warnings []Warning
 
-	lines []string
+	lines  []string
+	custom map[string]sdk.Instruction // by keyword
 }
 
 // Stage is a FROM and the instructions below it.
@@ -71,6 +75,9 @@ type Warning struct {
 	Text     string
 	Position Position // zero if it is about no line
 }
+
+// Lines are the lines of the file.
+func (f *File) Lines() []string { return slices.Clone(f.lines) }
 
 // Source is the text of the lines at p.
 func (f *File) Source(p Position) string {

@@ -60,6 +60,9 @@ func (f *File) checkNode(node *parser.Node) error {
 		return nil
 	}
 	trigger := node.Next.Children[0]
+	if _, custom := f.custom[strings.ToUpper(trigger.Value)]; custom {
+		return f.Fail(in, trigger.Value, errTrigger, "")
+	}
 	if err := f.checkKeyword(in, trigger.Value); err != nil {
 		return err
 	}
@@ -68,10 +71,10 @@ func (f *File) checkNode(node *parser.Node) error {
 
 // checkKeyword finds unknown instructions.
 func (f *File) checkKeyword(in Instruction, keyword string) error {
-	if _, ok := command.Commands[strings.ToLower(keyword)]; ok {
+	if standard(keyword) {
 		return nil
 	}
-	var known []string
+	known := slices.Collect(maps.Keys(f.custom))
 	for name := range command.Commands {
 		known = append(known, strings.ToUpper(name))
 	}
@@ -83,6 +86,12 @@ func (f *File) checkKeyword(in Instruction, keyword string) error {
 		in.Keyword = ""
 	}
 	return f.Fail(in, keyword, fmt.Errorf("unknown instruction %q", keyword), hint)
+}
+
+// standard says whether the Dockerfile language itself has an instruction.
+func standard(keyword string) bool {
+	_, ok := command.Commands[strings.ToLower(keyword)]
+	return ok
 }
 
 // checkFlags finds unknown flags, flags without the value they need, and flags given twice.

@@ -1,7 +1,6 @@
 package dockerfile
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -11,11 +10,18 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/trowel-build/trowel/sdk"
 )
 
-// Parse reads the text of a Dockerfile. Errors are of type [*Error]; name is the file's name in them.
-func Parse(name string, text []byte) (*File, error) {
-	f := &File{Name: name}
+// Parse reads the text of a Dockerfile, which may use the instructions that plugins give. Errors are of type [*Error], but
+// for those about the descriptions of instructions; name is the file's name in them.
+func Parse(name string, text []byte, extra ...sdk.Instruction) (*File, error) {
+	known, err := knownInstructions(extra)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Name: name, Escape: '\\', custom: known}
 	if err := f.checkText(text); err != nil {
 		return nil, err
 	}
@@ -28,7 +34,12 @@ func Parse(name string, text []byte) (*File, error) {
 	}
 	lint := linter.New(config)
 
-	tree, err := parser.Parse(bytes.NewReader(text))
+	custom := customs{file: f, known: known}
+	source, marked, err := custom.markLines(text)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := parser.Parse(strings.NewReader(source))
 	if err != nil {
 		return nil, f.translate(err)
 	}
@@ -42,6 +53,9 @@ func Parse(name string, text []byte) (*File, error) {
 		return nil, f.failAt(Position{line, line}, "",
 			fmt.Errorf("the file has %d instructions: more than %d are not supported", len(nodes), maxInstructions), "")
 	}
+	if err := custom.take(tree.AST.Children, marked); err != nil {
+		return nil, err
+	}
 	for _, node := range tree.AST.Children {
 		if err := f.checkNode(node); err != nil {
 			return nil, err
@@ -54,7 +68,7 @@ func Parse(name string, text []byte) (*File, error) {
 	if err != nil {
 		return nil, f.translate(err)
 	}
-	f.fill(stages, args)
+	f.fill(stages, args, &custom)
 	if err := lint.Error(); err != nil {
 		first := f.Warnings[0]
 		return nil, f.failAt(first.Position, "", fmt.Errorf("%s: %s", first.Rule, first.Text),
@@ -64,7 +78,7 @@ func Parse(name string, text []byte) (*File, error) {
 }
 
 // fill takes over what BuildKit parsed.
-func (f *File) fill(stages []instructions.Stage, args []instructions.ArgCommand) {
+func (f *File) fill(stages []instructions.Stage, args []instructions.ArgCommand, custom *customs) {
 	for i := range args {
 		f.Args = append(f.Args, newInstruction(&args[i]))
 	}
@@ -75,7 +89,7 @@ func (f *File) fill(stages []instructions.Stage, args []instructions.ArgCommand)
 			From: Instruction{Keyword: "FROM", Position: position(s.Location)},
 		}
 		for _, c := range s.Commands {
-			stage.Instructions = append(stage.Instructions, newInstruction(c))
+			stage.Instructions = append(stage.Instructions, newInstruction(custom.restore(c)))
 		}
 		f.Stages = append(f.Stages, stage)
 	}

@@ -90,6 +90,7 @@ func (f *File) directives(text []byte) (*linter.Config, error) {
 			if d.Value != "`" && d.Value != `\` {
 				return nil, f.failAt(at, d.Value, fmt.Errorf("escape character %q is not supported", d.Value), "it can be \\ or `")
 			}
+			f.Escape = rune(d.Value[0])
 		case "check":
 			if config, err = linter.ParseLintOptions(d.Value); err != nil {
 				return nil, f.failAt(at, d.Value, err, "write check=skip=Rule,Rule;error=true")

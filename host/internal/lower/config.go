@@ -132,10 +132,14 @@ func (l *lowering) healthcheck(c *dockerfile.Healthcheck, step *Step) error {
 		Test: c.Health.Test, Interval: c.Health.Interval, Timeout: c.Health.Timeout,
 		StartPeriod: c.Health.StartPeriod, StartInterval: c.Health.StartInterval, Retries: c.Health.Retries,
 	}
-	l.config.Healthcheck = &h
-	step.Effects = []effect.Effect{set("Healthcheck", h)}
-	step.CreatedBy = fmt.Sprintf("HEALTHCHECK %+v", h)
+	l.setHealthcheck(h, step)
 	return nil
+}
+
+func (l *lowering) setHealthcheck(h image.Healthcheck, step *Step) {
+	l.config.Healthcheck = &h
+	step.Effects = append(step.Effects, set("Healthcheck", h))
+	step.CreatedBy = fmt.Sprintf("HEALTHCHECK %+v", h)
 }
 
 // onbuild lowers ONBUILD, which has no entry in the history.

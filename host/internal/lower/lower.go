@@ -1,8 +1,10 @@
 // Package lower turns the instructions of a stage into effects. It is the one place that knows RUN from COPY, and it is
-// pure: what an instruction does to the image's configuration never depends on running anything.
+// pure but for the plugins that it asks about instructions of theirs: what an instruction does to the image's configuration
+// never depends on running anything.
 package lower
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/image"
 	"github.com/trowel-build/trowel/host/internal/plan"
+	"github.com/trowel-build/trowel/sdk"
 )
 
 // HistoryComment is the comment of all history entries, BuildKit's own: tools tell by it how an entry came about.
@@ -27,6 +30,14 @@ type Step struct {
 	// CreatedBy is the text of the step's history entry; empty means that it has none, which is so for ONBUILD.
 	CreatedBy string
 	Layer     Layer
+	// Custom is what a plugin said, for its instructions.
+	Custom *Custom
+}
+
+// Custom is a use of an instruction that a plugin gives, and what the plugin answered.
+type Custom struct {
+	Call sdk.Call
+	Plan sdk.Plan
 }
 
 // Layer says whether a step makes a layer.
@@ -69,18 +80,20 @@ func From(base *image.Base) State {
 	return s
 }
 
-// Stage lowers a stage of a plan. The base is [From] what FROM names, or the [Lowered] state of the stage it names.
-// Errors are of type [*dockerfile.Error].
-func Stage(p *plan.Plan, s *plan.Stage, base State) (*Lowered, error) {
+// Stage lowers a stage of a plan. The base is [From] what FROM names, or the [Lowered] state of the stage it names. The
+// planner is asked about the instructions of plugins, and may be nil where there are none. Errors are of type
+// [*dockerfile.Error].
+func Stage(ctx context.Context, p *plan.Plan, s *plan.Stage, base State, planner Planner) (*Lowered, error) {
 	if s.Base.Stage == "" && len(base.Config.OnBuild) > 0 && !s.TriggersKnown() {
 		return nil, p.File.Fail(s.Source.From, s.Source.BaseName, fmt.Errorf("the base's ONBUILD triggers were not planned"), "")
 	}
 	l := &lowering{
+		ctx: ctx, planner: planner, out: &Lowered{},
 		plan: p, stage: s, file: p.File, lex: p.File.Lexer(),
 		config: base.Config.Clone(), author: base.Author, vars: base.vars.clone(), args: base.args[:len(base.args):len(base.args)],
 	}
 	l.start()
-	out := &Lowered{}
+	out := l.out
 	if s.Base.Image != "" || s.Base.Context != "" {
 		out.BaseName = l.numbered("FROM " + s.Base.Image + s.Base.Context)
 	}
@@ -91,13 +104,22 @@ func Stage(p *plan.Plan, s *plan.Stage, base State) (*Lowered, error) {
 		}
 		out.Steps = append(out.Steps, step)
 	}
-	out.State = State{Config: l.config, Author: l.author, vars: l.vars, args: l.args}
+	out.State = l.state()
 	out.Warnings = l.warnings
 	return out, nil
 }
 
+// state is what a stage based on this one would start from.
+func (l *lowering) state() State {
+	return State{Config: l.config, Author: l.author, vars: l.vars.clone(), args: l.args}
+}
+
 // lowering is a stage while it is lowered.
 type lowering struct {
+	ctx     context.Context // of the one call of Stage that this is
+	planner Planner
+	out     *Lowered
+
 	plan  *plan.Plan
 	stage *plan.Stage
 	file  *dockerfile.File
@@ -166,6 +188,8 @@ func (l *lowering) dispatch(in dockerfile.Instruction, step *Step) error {
 		return l.healthcheck(c, step)
 	case *dockerfile.Onbuild:
 		return l.onbuild(c, step)
+	case *dockerfile.Custom:
+		return l.custom(c, step)
 	}
 	return fmt.Errorf("%s is not supported", in.Keyword)
 }

@@ -67,7 +67,7 @@ func lowerAll(t *testing.T, g given) ([]*Lowered, *plan.Plan, error) {
 		if s.Base.Stage != "" {
 			base = states[s.Base.Stage]
 		}
-		l, err := Stage(p, s, base)
+		l, err := Stage(t.Context(), p, s, base, nil)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -200,7 +200,7 @@ func TestPure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := Stage(p, p.Target(), From(nil))
+		l, err := Stage(t.Context(), p, p.Target(), From(nil), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func (l *lowering) countSteps() int {
 	}
 	for _, in := range l.stage.Instructions {
 		switch in.Command.(type) {
-		case *dockerfile.Add, *dockerfile.Copy, *dockerfile.Run, *dockerfile.Workdir:
+		case *dockerfile.Add, *dockerfile.Copy, *dockerfile.Run, *dockerfile.Workdir, *dockerfile.Custom:
 			total++
 		}
 	}

@@ -235,13 +235,13 @@ func TestUnplannedTriggers(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := State{Config: image.Config{OnBuild: []string{"RUN x"}}}
-	if _, err := Stage(p, p.Target(), base); err == nil {
+	if _, err := Stage(t.Context(), p, p.Target(), base, nil); err == nil {
 		t.Error("no error, although the triggers were not planned")
 	}
 	if p, err = p.WithTriggers(map[string][]string{"stage-0": base.Config.OnBuild}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := Stage(p, p.Target(), base)
+	l, err := Stage(t.Context(), p, p.Target(), base, nil)
 	if err != nil || len(l.Steps) != 1 {
 		t.Errorf("got %v and error %v, want one step", l, err)
 	}

@@ -25,6 +25,14 @@ func fromFlags(in dockerfile.Instruction) []string {
 			}
 		}
 		return out
+	case *dockerfile.Custom:
+		var out []string
+		for _, f := range c.Flags {
+			if f.Name == "from" && f.Value != "" {
+				out = append(out, f.Value)
+			}
+		}
+		return out
 	}
 	return nil
 }

@@ -104,6 +104,11 @@ func (a *authenticator) renew(ctx context.Context, needed access, refused grant,
 			return a.bearer(ctx, needed, wanted)
 		}
 	}
+	if refused.fresh && needed.from != "" && wanted.params["error"] != "invalid_token" { // RFC 6750, section 3.1
+		// The token server has just taken this credential; it is the other repository that it is not for. To ask for
+		// another one would replace what is good for the push.
+		return refused, nil
+	}
 	credential, err := a.keys.get(ctx, a.host.name, needed, &refused.credential)
 	if err != nil || sameCredential(credential, refused.credential) {
 		return refused, err
@@ -190,12 +195,22 @@ func secretsOf(header string) []string {
 // hint says how to be let in, from what the registry was given.
 func (a *authenticator) hint(ctx context.Context, needed access) string {
 	registry := a.host.name
-	given := a.keys.held(ctx, registry, needed.repository)
-	if given.Kind == "" || given.Kind == sdk.KindAnonymous {
+	held, refused := a.keys.known(ctx, registry, needed)
+	if len(refused) == 0 && held.Kind != "" {
+		refused = append(refused, held)
+	}
+	var tried []string
+	for _, credential := range refused {
+		if credential.Kind != sdk.KindAnonymous && !slices.Contains(tried, "the "+credential.String()) {
+			tried = append(tried, "the "+credential.String())
+		}
+	}
+	if len(tried) == 0 {
 		return fmt.Sprintf("no credential was found for %[1]s: log in with \"docker login %[1]s\", set DOCKER_AUTH_CONFIG, or set TROWEL_REGISTRY_%[2]s_USER and TROWEL_REGISTRY_%[2]s_PASSWORD",
 			registry, variablePart(registry))
 	}
-	return fmt.Sprintf("%s does not let the %s do this: check its permissions and that it has not expired", registry, given)
+	return fmt.Sprintf("%s refused %s, and no other was to be had when it was asked for: check that it has not expired, and that it may %s in %q",
+		registry, strings.Join(tried, " and "), strings.Join(needed.actions(), " and "), needed.repository)
 }
 
 // variablePart returns a registry's name as it stands in the name of an environment variable.

@@ -11,9 +11,6 @@ import (
 	"github.com/trowel-build/trowel/sdk"
 )
 
-// refusedFor is how long a refused credential is not asked for again when the providers had no other.
-const refusedFor = 30 * time.Second
-
 // keychain asks the credential providers, once for each registry or repository, and remembers the answers in memory.
 type keychain struct {
 	providers []sdk.CredentialProvider
@@ -24,27 +21,12 @@ type keychain struct {
 	registries map[string]*keyring
 }
 
-// keyring holds the answers about one registry. Its lock is held while a provider is asked, so that what is asked at
-// the same time about one registry becomes one call.
-type keyring struct {
-	lock         chan struct{}
-	whole        *key            // holds for every repository
-	repositories map[string]*key // holds for one
-}
-
-// key is an answer and what became of it.
-type key struct {
-	credential sdk.Credential
-	renewAt    time.Time // zero: when it is refused
-	refusedAt  time.Time // when the providers were last asked for a better one, in vain
-}
-
 func newKeychain(providers []sdk.CredentialProvider, clock clock, log *slog.Logger) *keychain {
 	return &keychain{providers: providers, clock: clock, log: log, registries: map[string]*keyring{}}
 }
 
-// get returns the credential for a repository. What was refused, if not nil, is replaced; the same credential comes
-// back if the providers have no other.
+// get returns the credential for an access. What was refused, if not nil, is replaced; the same credential comes back
+// if the providers have no other.
 func (k *keychain) get(ctx context.Context, registry string, a access, refused *sdk.Credential) (sdk.Credential, error) {
 	ring := k.ring(registry)
 	select {
@@ -54,12 +36,12 @@ func (k *keychain) get(ctx context.Context, registry string, a access, refused *
 		return sdk.Credential{}, ctx.Err()
 	}
 	request := sdk.CredentialRequest{Registry: registry, Repository: a.repository, Actions: a.actions(), Reason: sdk.ReasonInitial}
-	held := ring.find(a.repository)
+	held := ring.find(a)
 	now := k.clock.now()
 	switch {
 	case held == nil:
 	case refused != nil && sameCredential(held.credential, *refused):
-		if now.Sub(held.refusedAt) < refusedFor {
+		if ring.refuse(a, *refused, now) == inVain {
 			return held.credential, nil
 		}
 		request.Reason = sdk.ReasonUnauthorized
@@ -74,39 +56,48 @@ func (k *keychain) get(ctx context.Context, registry string, a access, refused *
 			k.log.Warn("credential not renewed yet", "registry", registry, "error", err)
 			return held.credential, nil
 		}
+		if request.Reason == sdk.ReasonUnauthorized {
+			err = fmt.Errorf("replace the %s, which was refused: %w", refused, err)
+		}
 		return sdk.Credential{}, err
+	}
+	if request.Reason == sdk.ReasonUnauthorized && ring.wasRefused(a, credential) {
+		ring.trials[a].vain = true
+		return *refused, nil
 	}
 	fresh := &key{credential: credential}
 	if !credential.ExpiresAt.IsZero() {
 		fresh.renewAt = renewAt(now, credential.ExpiresAt)
 	}
-	if refused != nil && sameCredential(credential, *refused) {
-		fresh.refusedAt = now
-	}
-	ring.put(a.repository, fresh)
+	ring.put(a, fresh)
 	return credential, nil
 }
 
-// held returns what is known already; its kind is empty if nothing is.
-func (k *keychain) held(ctx context.Context, registry, repository string) sdk.Credential {
+// known returns what is held for an access, which is of no kind if nothing is, and what was refused of late.
+func (k *keychain) known(ctx context.Context, registry string, a access) (held sdk.Credential, refused []sdk.Credential) {
 	ring := k.ring(registry)
 	select {
 	case ring.lock <- struct{}{}:
 		defer func() { <-ring.lock }()
 	case <-ctx.Done():
-		return sdk.Credential{}
+		return held, nil
 	}
-	if held := ring.find(repository); held != nil {
-		return held.credential
+	if key := ring.find(a); key != nil {
+		held = key.credential
 	}
-	return sdk.Credential{}
+	if trial := ring.trials[a]; trial != nil {
+		refused = trial.refused
+	}
+	return held, refused
 }
 
 // ask goes through the providers. No answer at all means to ask the registry without a credential.
 func (k *keychain) ask(ctx context.Context, request sdk.CredentialRequest) (sdk.Credential, error) {
+	narrow := false
 	for _, provider := range k.providers {
 		credential, err := provider.Credential(ctx, request)
 		if errors.Is(err, sdk.ErrNotMine) {
+			narrow = narrow || oneRepository(err)
 			continue
 		}
 		if err != nil {
@@ -114,6 +105,9 @@ func (k *keychain) ask(ctx context.Context, request sdk.CredentialRequest) (sdk.
 		}
 		switch credential.Kind {
 		case sdk.KindBasic, sdk.KindBearer, sdk.KindIdentity, sdk.KindAnonymous:
+			if narrow {
+				credential.Scope = sdk.ScopeRepository
+			}
 			return credential, nil
 		}
 		return sdk.Credential{}, fmt.Errorf("find the credential for registry %q: a provider answered with the unknown kind %q",
@@ -123,32 +117,22 @@ func (k *keychain) ask(ctx context.Context, request sdk.CredentialRequest) (sdk.
 	return sdk.Credential{Kind: sdk.KindAnonymous, Scope: sdk.ScopeRepository}, nil
 }
 
+// oneRepository says whether a provider has nothing for this repository, but may have something for others in the
+// registry. An answer that another provider gives instead must not be taken for those.
+func oneRepository(err error) bool {
+	var marked interface{ ThisRepositoryOnly() }
+	return errors.As(err, &marked)
+}
+
 func (k *keychain) ring(registry string) *keyring {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	ring := k.registries[registry]
 	if ring == nil {
-		ring = &keyring{lock: make(chan struct{}, 1), repositories: map[string]*key{}}
+		ring = &keyring{lock: make(chan struct{}, 1), repositories: map[place]*key{}, trials: map[access]*trial{}}
 		k.registries[registry] = ring
 	}
 	return ring
-}
-
-// find returns the key for a repository: its own, else the one for the whole registry.
-func (r *keyring) find(repository string) *key {
-	if held := r.repositories[repository]; held != nil {
-		return held
-	}
-	return r.whole
-}
-
-func (r *keyring) put(repository string, held *key) {
-	if held.credential.Scope == sdk.ScopeRepository {
-		r.repositories[repository] = held
-		return
-	}
-	delete(r.repositories, repository)
-	r.whole = held
 }
 
 // sameCredential says whether two credentials would be presented alike.

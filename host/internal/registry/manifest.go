@@ -231,9 +231,15 @@ func isIndexType(mediaType string) bool {
 
 // PutManifest stores a manifest or an index under a reference. What it refers to must be there already.
 func (c *Client) PutManifest(ctx context.Context, ref Reference, mediaType string, raw []byte) error {
+	_, err := c.putManifest(ctx, ref, mediaType, raw)
+	return err
+}
+
+// putManifest returns the header of the registry's answer.
+func (c *Client) putManifest(ctx context.Context, ref Reference, mediaType string, raw []byte) (http.Header, error) {
 	h, err := c.host(ref.Registry)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := h.call(ctx, task{op: "push manifest", ref: ref.String()}, &request{
 		method: http.MethodPut, url: h.url(ref.Repository, "manifests/"+ref.identifier()),
@@ -244,15 +250,15 @@ func (c *Client) PutManifest(ctx context.Context, ref Reference, mediaType strin
 		answer: h.timeouts.Commit,
 	}, http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	drain(resp.Body)
 	stored := resp.Header.Get("Docker-Content-Digest")
 	if stored == "" || digest.Digest(stored).Validate() != nil {
-		return nil
+		return resp.Header, nil
 	}
 	if got := digest.Digest(stored).Algorithm().FromBytes(raw).String(); got != stored {
-		return &Error{Op: "push manifest", Ref: ref.String(), Err: fmt.Errorf("the registry stored %s instead of %s: %w", stored, got, errWrongContent)}
+		return nil, &Error{Op: "push manifest", Ref: ref.String(), Err: fmt.Errorf("the registry stored %s instead of %s: %w", stored, got, errWrongContent)}
 	}
-	return nil
+	return resp.Header, nil
 }

@@ -37,11 +37,11 @@ type request struct {
 }
 
 // maxSends is how often a request is sent to get past the registry's door: without a credential, with a token, with a
-// fresh token, with another credential.
-const maxSends = 4
+// fresh token, with another credential, and with one or two more where providers have several.
+const maxSends = 6
 
 // try sends a request, with a credential if the registry wants one. Of a refusal it learns what the registry wants, and
-// sends the request again; a refused credential is replaced once.
+// sends the request again; a refused credential is replaced.
 func (h *host) try(ctx context.Context, r *request) (*http.Response, error) {
 	granted, err := h.auth.authorise(ctx, r.access)
 	if err != nil {

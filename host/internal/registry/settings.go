@@ -96,6 +96,9 @@ func (s Settings) tlsConfig(roots *x509.CertPool) (*tls.Config, error) {
 	return config, nil
 }
 
+// TLSConfig is how others than the registry client reach the host: with its authorities and client certificate.
+func (s Settings) TLSConfig() (*tls.Config, error) { return s.tlsConfig(nil) }
+
 // withCertificates returns a copy of roots, or of the system's, that has the certificates too.
 func withCertificates(roots *x509.CertPool, pem []byte) (*x509.CertPool, error) {
 	if roots == nil {

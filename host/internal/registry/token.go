@@ -21,6 +21,8 @@ const (
 	clientID = "trowel"
 	// shortestToken is a token's life where the server does not say (distribution's token specification).
 	shortestToken = 60 * time.Second
+	// maxCredentials is how many credentials a token server is shown for one token.
+	maxCredentials = 4
 )
 
 // bearer returns the token for an access, from memory or from the token server.
@@ -42,10 +44,24 @@ func (a *authenticator) bearer(ctx context.Context, needed access, wanted challe
 	if credential.Kind == sdk.KindBearer {
 		return direct(credential), nil
 	}
-	asked := a.host.clock.now()
-	answer, err := a.fetchToken(ctx, needed, wanted, credential, slot.refreshToken(credential))
-	if errors.Is(err, ErrDenied) {
-		// The credential may have expired since it was asked for.
+	for tries := 1; ; tries++ {
+		asked := a.host.clock.now()
+		refresh := slot.refreshToken(credential)
+		answer, err := a.fetchToken(ctx, needed, wanted, credential, refresh)
+		if err == nil {
+			return slot.put(answer, credential, asked), nil
+		}
+		if !errors.Is(err, ErrDenied) || tries == maxCredentials {
+			return grant{}, err
+		}
+		if needed.from != "" && isForbidden(err) {
+			return grant{}, err // for the other repository: not worth giving up what is good for the push
+		}
+		if refresh != "" {
+			slot.forgetRefresh() // it may have expired while the credential has not
+			continue
+		}
+		// The credential may have expired since it was asked for, or be the wrong one of several.
 		other, keyErr := a.keys.get(ctx, a.host.name, needed, &credential)
 		if keyErr != nil {
 			return grant{}, keyErr
@@ -53,17 +69,17 @@ func (a *authenticator) bearer(ctx context.Context, needed access, wanted challe
 		if sameCredential(other, credential) {
 			return grant{}, err
 		}
-		credential = other
-		if credential.Kind == sdk.KindBearer {
-			return direct(credential), nil
+		if other.Kind == sdk.KindBearer {
+			return direct(other), nil
 		}
-		asked = a.host.clock.now()
-		answer, err = a.fetchToken(ctx, needed, wanted, credential, "")
+		credential = other
 	}
-	if err != nil {
-		return grant{}, err
-	}
-	return slot.put(answer, credential, asked), nil
+}
+
+// isForbidden says whether a credential was understood, and does not suffice.
+func isForbidden(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusForbidden
 }
 
 // tokenAnswer is what a token server answers, in either of its protocols.
@@ -228,4 +244,11 @@ func (s *tokenSlot) refreshToken(of sdk.Credential) string {
 		return ""
 	}
 	return s.refresh
+}
+
+// forgetRefresh goes back to the credential's own identity token.
+func (s *tokenSlot) forgetRefresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refresh = ""
 }

@@ -95,7 +95,11 @@ func (s *tokenServer) guard(w http.ResponseWriter, r *http.Request) (handled boo
 	if good {
 		return false
 	}
-	w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="test",scope=%q`, s.URL, scope))
+	challenge := fmt.Sprintf(`Bearer realm="%s/token",service="test",scope=%q`, s.URL, scope)
+	if ok && !s.clock.now().Before(issued.expires) {
+		challenge += `,error="invalid_token"`
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
 	refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
 	return true
 }

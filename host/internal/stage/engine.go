@@ -286,6 +286,7 @@ func (e *Engine) build(ctx context.Context) (*Stage, *Result, error) {
 // build rests on a damaged blob.
 func (e *Engine) Wait() error {
 	err := e.background.Wait()
+	e.Cache.Wait()
 	if e.cancel != nil {
 		e.cancel(nil)
 	}

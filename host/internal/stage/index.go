@@ -102,7 +102,7 @@ func (e *Engine) cachedIndex(ctx context.Context, l *Layer) (*layer.Index, bool,
 	if err != nil {
 		return nil, false, nil //nolint:nilerr // a miss: the layer itself tells
 	}
-	data, err := readAll(ctx, content, want)
+	data, err := readAll(ctx, content.Content, want)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, false, err
@@ -113,7 +113,13 @@ func (e *Engine) cachedIndex(ctx context.Context, l *Layer) (*layer.Index, bool,
 	if err != nil {
 		return nil, false, &DamagedBlob{digest.Digest(want.Index), err}
 	}
+	content.Fill(ctx, sdk.Blob{Digest: want.Index, Size: want.IndexSize}, bytesContent(data))
 	return x, true, nil
+}
+
+// bytesContent is what is in memory as caches take it.
+func bytesContent(data []byte) sdk.Content {
+	return sdk.Content{Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }}
 }
 
 func readAll(ctx context.Context, content sdk.Content, want indexRecord) (_ []byte, err error) {
@@ -158,8 +164,6 @@ func (e *Engine) putIndex(ctx context.Context, x *layer.Index) (indexRecord, err
 		return indexRecord{}, err
 	}
 	r := indexRecord{Index: sdk.Digest(digest.FromBytes(data)), IndexSize: int64(len(data))}
-	e.Cache.PutBlob(ctx, sdk.Blob{Digest: r.Index, Size: r.IndexSize}, sdk.Content{
-		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
-	})
+	e.Cache.PutBlob(ctx, sdk.Blob{Digest: r.Index, Size: r.IndexSize}, bytesContent(data))
 	return r, nil
 }

@@ -201,13 +201,14 @@ func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
 		return b, nil
 	}
 	open, cached := l.origin, false
+	keep := e.Cache.PutBaseBlob
 	if c, err := e.Cache.Blob(ctx, sdk.Digest(l.known.Digest)); err == nil {
 		if c.File != "" {
 			if b, err := e.Store.AdoptFile(ctx, c.File, l.known.Digest); err == nil {
 				return b, nil
 			}
 		}
-		open, cached = c.Open, true
+		open, cached, keep = c.Open, true, c.Fill
 	}
 	if open == nil {
 		return nil, &DamagedBlob{l.known.Digest, sdk.ErrNotFound}
@@ -229,9 +230,7 @@ func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
 		if err != nil {
 			return errors.Join(err, out.Abort(err))
 		}
-		if !cached {
-			e.Cache.PutBlob(ctx, sdk.Blob{Digest: sdk.Digest(l.known.Digest), Size: l.known.Size}, blobContent(growing))
-		}
+		keep(ctx, sdk.Blob{Digest: sdk.Digest(l.known.Digest), Size: l.known.Size}, BlobContent(growing))
 		return nil
 	})
 	return growing, nil
@@ -252,8 +251,8 @@ func (e *Engine) copyBlob(ctx context.Context, l *Layer, out *blob.Writer, in io
 	return err
 }
 
-// blobContent is a stored blob as caches take it.
-func blobContent(b *blob.Blob) sdk.Content {
+// BlobContent is a stored blob as caches take it.
+func BlobContent(b *blob.Blob) sdk.Content {
 	return sdk.Content{
 		Open: func(ctx context.Context) (io.ReadCloser, error) { return b.Open(ctx, 0) },
 		File: b.File(),

@@ -21,25 +21,29 @@ func (e *Engine) lookAhead(ctx context.Context) error {
 	if e.Cache.Empty() {
 		return nil
 	}
-	var keys []sdk.Key
+	var keys, own []sdk.Key
 	for _, s := range e.order {
 		for _, st := range s.steps {
-			if !st.makesLayer || s.noCache {
+			if !st.makesLayer {
 				continue
 			}
-			keys = append(keys, cache.SeenKey(st.bare))
-			if !s.anew {
+			if s.anew {
+				own = append(own, st.definition)
+			} else {
 				keys = append(keys, st.definition)
+			}
+			if !s.noCache {
+				keys = append(keys, cache.SeenKey(st.bare))
 			}
 		}
 	}
-	e.markHits(ctx, e.Cache.Records(ctx, keys))
+	e.markHits(ctx, e.Cache.Records(ctx, keys), e.Cache.OwnRecords(ctx, own))
 	return nil
 }
 
 // markHits takes for each stage the steps from its start on that have a record, as far as the records were made one on
 // top of the other and the blobs that they name are still there.
-func (e *Engine) markHits(ctx context.Context, found map[sdk.Key][]byte) {
+func (e *Engine) markHits(ctx context.Context, found, own map[sdk.Key][]byte) {
 	var blobs []sdk.Digest
 	for _, s := range e.order {
 		for _, st := range s.steps {
@@ -47,7 +51,11 @@ func (e *Engine) markHits(ctx context.Context, found map[sdk.Key][]byte) {
 				continue
 			}
 			_, st.seen = found[cache.SeenKey(st.bare)]
-			if r, ok := cache.Step(found, st.definition); ok {
+			r, ok := cache.Step(found, st.definition)
+			if s.anew {
+				r, ok = cache.Step(own, st.definition)
+			}
+			if ok {
 				st.record = &r
 				blobs = append(blobs, r.Layer.Blob, r.Layer.Index)
 			}
@@ -56,7 +64,7 @@ func (e *Engine) markHits(ctx context.Context, found map[sdk.Key][]byte) {
 	held := e.Cache.Held(ctx, blobs)
 	for _, s := range e.order {
 		var known bool
-		if s.layers, known = e.layersBelow(s); !known || s.anew {
+		if s.layers, known = e.layersBelow(s); !known {
 			continue // a step on layers that are yet to be made can only be found by what they turn out to be
 		}
 		for ; s.hits < len(s.steps); s.hits++ {

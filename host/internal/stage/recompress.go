@@ -61,7 +61,7 @@ func (e *Engine) recordOf(ctx context.Context, l *Layer, made *layer.Layer, belo
 	if err != nil {
 		return cache.Record{}, err
 	}
-	e.Cache.PutBlob(ctx, sdk.Blob{Digest: sdk.Digest(desc.Digest), Size: desc.Size}, blobContent(made.Blob))
+	e.Cache.PutBlob(ctx, sdk.Blob{Digest: sdk.Digest(desc.Digest), Size: desc.Size}, BlobContent(made.Blob))
 	chain, err := chainOf(ctx, below)
 	if err != nil {
 		return cache.Record{}, err

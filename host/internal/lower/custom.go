@@ -1,0 +1,354 @@
+package lower
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/platforms"
+
+	"github.com/trowel-build/trowel/host/internal/dockerfile"
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/image"
+	"github.com/trowel-build/trowel/host/internal/plan"
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// Planner says what the use of an instruction does that a plugin gives. Before is the stage as far as the instructions
+// above make it.
+type Planner interface {
+	Plan(ctx context.Context, call sdk.Call, before Before) (sdk.Plan, error)
+}
+
+// Before is a stage up to an instruction.
+type Before struct {
+	Stage   *plan.Stage
+	Lowered *Lowered // its steps so far
+}
+
+// maxEffects bounds the effects of one use of an instruction.
+const maxEffects = 1000
+
+// custom lowers an instruction of a plugin.
+func (l *lowering) custom(c *dockerfile.Custom, step *Step) error {
+	call, err := l.call(c)
+	if err != nil {
+		return err
+	}
+	if l.planner == nil {
+		return fmt.Errorf("nobody says what %s does", l.in.Keyword)
+	}
+	answer, err := l.planner.Plan(l.ctx, call, Before{Stage: l.stage, Lowered: &Lowered{
+		BaseName: l.out.BaseName, Steps: slices.Clone(l.out.Steps), State: l.state(),
+	}})
+	if err != nil {
+		return err
+	}
+	if len(answer.Effects) > maxEffects {
+		return fmt.Errorf("the plugin wants %d effects: at most %d make a step", len(answer.Effects), maxEffects)
+	}
+	index := l.index
+	for i, x := range answer.Effects {
+		if err := l.apply(c, x, step); err != nil {
+			return fmt.Errorf("effect %d of the plugin: %w", i+1, err)
+		}
+	}
+	l.index = index
+	step.Name = l.numbered(l.expandedTitle())
+	step.CreatedBy = l.in.Keyword + strings.TrimPrefix(c.String(), l.in.Keyword)
+	step.Custom = &Custom{Call: call, Plan: answer}
+	return nil
+}
+
+// call expands the words of an instruction.
+func (l *lowering) call(c *dockerfile.Custom) (sdk.Call, error) {
+	call := sdk.Call{
+		Keyword: c.Instruction.Keyword, Env: l.vars.list(), Workdir: l.dir(), User: l.config.User, Shell: l.config.Shell,
+		Platform: platforms.Format(l.stage.Platform), Stage: l.stage.Source.Name,
+	}
+	if len(call.Shell) == 0 {
+		call.Shell = []string{"/bin/sh", "-c"}
+	}
+	var err error
+	if call.Args, err = l.words(c.Args); err != nil {
+		return call, err
+	}
+	for _, f := range c.Flags {
+		if f.Value, err = l.word(f.Value); err != nil {
+			return call, err
+		}
+		if i := slices.IndexFunc(c.Instruction.Flags, func(x sdk.Flag) bool { return x.Name == f.Name }); c.Instruction.Flags[i].Type == sdk.FlagNumber {
+			if _, err := strconv.ParseInt(f.Value, 10, 54); err != nil {
+				return call, l.fail(f.Name, fmt.Errorf("flag %q is a whole number, not %q", f.Name, f.Value), "")
+			}
+		}
+		call.Flags = append(call.Flags, f)
+	}
+	for _, h := range c.Heredocs {
+		content := h.Content
+		if h.Expand {
+			if content, err = dockerfile.Heredoc(content, &l.vars); err != nil {
+				return call, l.fail(h.Name, err, "")
+			}
+		}
+		call.Heredocs = append(call.Heredocs, sdk.Heredoc{Name: h.Name, Content: content})
+	}
+	return call, nil
+}
+
+// apply turns one effect of a plugin into those of the engine.
+func (l *lowering) apply(c *dockerfile.Custom, x sdk.Effect, step *Step) error {
+	var done effect.Effect
+	var err error
+	set := 0
+	take := func(e effect.Effect, fault error) { done, err, set = e, fault, set+1 }
+	if x.Exec != nil {
+		take(l.customExec(*x.Exec))
+	}
+	if x.Copy != nil {
+		take(l.customCopy(c, *x.Copy))
+	}
+	if x.Write != nil {
+		take(l.customWrite(*x.Write))
+	}
+	if x.Mkdir != nil {
+		dir, fault := l.absolute(x.Mkdir.Path)
+		take(effect.Mkdir{Path: dir, Mode: x.Mkdir.Mode, User: x.Mkdir.Owner}, errors.Join(fault, octal(x.Mkdir.Mode)))
+	}
+	if x.Symlink != nil {
+		at, fault := l.absolute(x.Symlink.Path)
+		take(effect.Symlink{Path: at, Target: x.Symlink.Target}, errors.Join(fault, text(x.Symlink.Target)))
+	}
+	if x.Remove != nil {
+		at, fault := l.absolute(x.Remove.Path)
+		take(effect.Remove{Path: at}, fault)
+	}
+	if x.Set != nil {
+		take(nil, l.customSet(*x.Set, step))
+	}
+	switch {
+	case err != nil:
+		return err
+	case set != 1:
+		return fmt.Errorf("%d things are set in it: it must be one", set)
+	case done != nil:
+		step.Effects = append(step.Effects, done)
+		step.Layer = OneLayer
+	}
+	return nil
+}
+
+func (l *lowering) customExec(x sdk.Exec) (effect.Effect, error) {
+	if len(x.Args) == 0 {
+		return nil, errors.New("exec has nothing to run")
+	}
+	if err := text(slices.Concat(x.Args, x.Env, []string{x.Dir, x.User})...); err != nil {
+		return nil, err
+	}
+	e := effect.Exec{Args: x.Args, Unkeyed: proxies(l.plan.BuildArgs), Dir: l.dir(), User: l.config.User, Network: effect.Network(x.Network)}
+	if x.User != "" {
+		e.User = x.User
+	}
+	if x.Dir != "" {
+		e.Dir = path.Clean(destination(l.dir(), x.Dir))
+	}
+	switch e.Network {
+	case "":
+		e.Network = effect.NetworkDefault
+	case effect.NetworkDefault, effect.NetworkHost, effect.NetworkNone:
+	default:
+		return nil, fmt.Errorf(`exec has the network %q: it is "default", "host" or "none"`, x.Network)
+	}
+	vars := l.vars.clone()
+	for _, kv := range x.Env {
+		name, value, ok := strings.Cut(kv, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("exec has %q in its environment: it is NAME=value", kv)
+		}
+		vars.set(name, value)
+	}
+	e.Env = vars.list()
+	return e, nil
+}
+
+func (l *lowering) customCopy(c *dockerfile.Custom, x sdk.Copy) (effect.Effect, error) {
+	if err := errors.Join(text(slices.Concat(x.Sources, x.Exclude, []string{x.Dest, x.Owner})...), checkMode(x.Mode)); err != nil {
+		return nil, err
+	}
+	if len(x.Sources) == 0 {
+		return nil, errors.New("copy has no sources")
+	}
+	from := effect.Location{Context: effect.MainContext}
+	if x.From != "" {
+		// What a stage needs is planned before plugins are asked, and --from is what that goes by.
+		if !slices.ContainsFunc(c.Flags, func(f sdk.FlagValue) bool { return f.Name == "from" && f.Value == x.From }) {
+			return nil, fmt.Errorf("copy is from %q, which the instruction's own flag --from does not name", x.From)
+		}
+		from = l.stage.Sources[x.From]
+	}
+	e := effect.Copy{Dest: destination(l.dir(), x.Dest), Owner: x.Owner, Mode: x.Mode, Exclude: x.Exclude}
+	if x.Parents {
+		e.Layout = effect.LayoutParents
+	}
+	if x.Unpack {
+		e.Unpack = effect.UnpackAlways
+	}
+	if x.Link && x.Mode == "" && !ownerByName(x.Owner) {
+		e.Overlay = effect.OverlayLinked
+	}
+	source := effect.CopySource{From: from}
+	for _, s := range x.Sources {
+		if remote(s) != "" {
+			return nil, fmt.Errorf("copy has the source %q: a %s cannot be copied", s, remote(s))
+		}
+		source.Paths = append(source.Paths, sourcePath(s, e.Layout))
+	}
+	e.Sources = []effect.CopySource{source}
+	return e, nil
+}
+
+func (l *lowering) customWrite(x sdk.Write) (effect.Effect, error) {
+	at, err := l.absolute(x.Path)
+	if err := errors.Join(err, octal(x.Mode), text(x.Owner)); err != nil {
+		return nil, err
+	}
+	mode := x.Mode
+	if mode == "" {
+		mode = "0644"
+	}
+	dir := path.Dir(at)
+	if dir != "/" {
+		dir += "/"
+	}
+	return effect.Copy{
+		Sources: []effect.CopySource{{Inline: []effect.File{{Name: path.Base(at), Content: string(x.Content)}}}},
+		Dest:    dir, Owner: x.Owner, Mode: mode,
+	}, nil
+}
+
+// customSet lets the instructions of the language do what they do, with words that nothing is expanded in.
+func (l *lowering) customSet(x sdk.Set, step *Step) error {
+	if err := text(x.Values...); err != nil {
+		return err
+	}
+	if x.Field == "healthcheck" && len(x.Values) > 0 {
+		test := append([]string{"CMD"}, x.Values...)
+		if len(x.Values) == 1 && x.Values[0] == "NONE" {
+			test = x.Values
+		}
+		l.setHealthcheck(image.Healthcheck{Test: test}, step)
+		return nil
+	}
+	command, err := setCommand(x)
+	if err != nil {
+		return err
+	}
+	var done Step
+	if err := l.dispatch(dockerfile.Instruction{Command: command, Keyword: l.in.Keyword, Position: l.in.Position}, &done); err != nil {
+		return fmt.Errorf("set %s: %w", x.Field, err)
+	}
+	step.Effects = append(step.Effects, done.Effects...)
+	if done.Layer == OneLayer {
+		step.Layer = OneLayer
+	}
+	return nil
+}
+
+// setCommand is the instruction that changes a field of the configuration.
+func setCommand(x sdk.Set) (dockerfile.Command, error) {
+	words := dockerfile.CommandLine{CmdLine: x.Values}
+	one := func() string { return strings.Join(x.Values, "") }
+	single := len(x.Values) == 1
+	switch {
+	case len(x.Values) == 0:
+		return nil, fmt.Errorf("set %s has no values", x.Field)
+	case !single && slices.Contains([]string{"user", "workdir", "stopsignal", "onbuild"}, x.Field):
+		return nil, fmt.Errorf("set %s has %d values: it takes one", x.Field, len(x.Values))
+	}
+	switch x.Field {
+	case "env", "label":
+		pairs, err := quotedPairs(x)
+		if x.Field == "env" {
+			return &dockerfile.Env{Env: pairs}, err
+		}
+		return &dockerfile.Label{Labels: pairs}, err
+	case "user":
+		return &dockerfile.User{User: quoted(one())}, nil
+	case "workdir":
+		return &dockerfile.Workdir{Path: quoted(one())}, nil
+	case "stopsignal":
+		return &dockerfile.StopSignal{Signal: quoted(one())}, nil
+	case "entrypoint":
+		return &dockerfile.Entrypoint{ShellDependantCmdLine: words}, nil
+	case "cmd":
+		return &dockerfile.Cmd{ShellDependantCmdLine: words}, nil
+	case "shell":
+		return &dockerfile.Shell{Shell: x.Values}, nil
+	case "expose":
+		return &dockerfile.Expose{Ports: quotedAll(x.Values)}, nil
+	case "volume":
+		return &dockerfile.Volume{Volumes: quotedAll(x.Values)}, nil
+	case "onbuild":
+		return &dockerfile.Onbuild{Expression: one()}, nil
+	}
+	return nil, fmt.Errorf("set has the unknown field %q", x.Field)
+}
+
+func quotedPairs(x sdk.Set) ([]dockerfile.KeyValue, error) {
+	var pairs []dockerfile.KeyValue
+	for _, kv := range x.Values {
+		name, value, ok := strings.Cut(kv, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("set %s has %q: it is NAME=value", x.Field, kv)
+		}
+		pairs = append(pairs, dockerfile.KeyValue{Key: quoted(name), Value: quoted(value)})
+	}
+	return pairs, nil
+}
+
+func quotedAll(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = quoted(w)
+	}
+	return out
+}
+
+// quoted is a word that expands to the given one: nothing means anything between single quotes.
+func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'"'"'`) + "'" }
+
+// absolute is a path of a plugin in the stage.
+func (l *lowering) absolute(p string) (string, error) {
+	if p == "" {
+		return "", errors.New("a path is empty")
+	}
+	clean := path.Clean(destination(l.dir(), p))
+	if clean == "/" {
+		return "", fmt.Errorf("path %q is the root directory", p)
+	}
+	return clean, text(p)
+}
+
+// text refuses what neither a path nor an argument can hold.
+func text(words ...string) error {
+	for _, w := range words {
+		if strings.ContainsRune(w, 0) {
+			return fmt.Errorf("%q has a NUL byte", w)
+		}
+	}
+	return nil
+}
+
+func octal(mode string) error {
+	if mode == "" {
+		return nil
+	}
+	if n, err := strconv.ParseUint(mode, 8, 32); err != nil || n > 0o7777 {
+		return fmt.Errorf("mode %q is no octal number up to 07777", mode)
+	}
+	return nil
+}

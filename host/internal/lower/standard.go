@@ -1,0 +1,190 @@
+package lower
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// Standard is a use of a plugin's instruction in the words of the Dockerfile language, a line or several for each effect:
+// what the plugin does can be had without it. The files are the same, if in more layers.
+func (c *Custom) Standard() []string {
+	var out []string
+	for _, x := range c.Plan.Effects {
+		switch {
+		case x.Exec != nil:
+			out = append(out, standardExec(c.Call, *x.Exec)...)
+		case x.Copy != nil:
+			out = append(out, standardCopy(*x.Copy))
+		case x.Write != nil:
+			out = append(out, standardWrite(*x.Write)...)
+		case x.Mkdir != nil:
+			out = append(out, standardMkdir(*x.Mkdir)...)
+		case x.Symlink != nil:
+			out = append(out, "RUN "+list("mkdir", "-p", path.Dir(x.Symlink.Path)), "RUN "+list("ln", "-sfn", x.Symlink.Target, x.Symlink.Path))
+		case x.Remove != nil:
+			out = append(out, "RUN "+list("rm", "-rf", x.Remove.Path))
+		case x.Set != nil:
+			out = append(out, standardSet(*x.Set)...)
+		}
+	}
+	return out
+}
+
+// list is a JSON list, as RUN and others take it.
+func list(words ...string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(words); err != nil {
+		panic("lower: a list of strings has no JSON form: " + err.Error())
+	}
+	return strings.TrimSuffix(strings.ReplaceAll(b.String(), `","`, `", "`), "\n")
+}
+
+// escaped is a list in which nothing is expanded, for the instructions that expand words of JSON lists too.
+func escaped(words ...string) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = strings.NewReplacer(`\`, `\\`, `$`, `\$`, `"`, `\"`, `'`, `\'`).Replace(w)
+	}
+	return list(out...)
+}
+
+func standardExec(call sdk.Call, x sdk.Exec) []string {
+	var before, after []string
+	if x.User != "" {
+		before = append(before, "USER "+quoted(x.User))
+		after = append(after, "USER "+quoted(orRoot(call.User)))
+	}
+	if x.Dir != "" {
+		before = append(before, "WORKDIR "+quoted(x.Dir))
+		after = append(after, "WORKDIR "+quoted(call.Workdir))
+	}
+	flags := ""
+	if x.Network != "" {
+		flags = "--network=" + x.Network + " "
+	}
+	args := x.Args
+	if len(x.Env) > 0 {
+		args = append(append([]string{"env"}, x.Env...), args...)
+	}
+	return append(append(before, "RUN "+flags+list(args...)), after...)
+}
+
+func orRoot(user string) string {
+	if user == "" {
+		return "root"
+	}
+	return user
+}
+
+func standardCopy(x sdk.Copy) string {
+	words := []string{"COPY"}
+	if x.Unpack {
+		words[0] = "ADD"
+	}
+	add := func(name, value string) {
+		if value != "" {
+			words = append(words, "--"+name+"="+quoted(value))
+		}
+	}
+	add("from", x.From)
+	add("chown", x.Owner)
+	add("chmod", x.Mode)
+	for _, e := range x.Exclude {
+		add("exclude", e)
+	}
+	if x.Parents {
+		words = append(words, "--parents")
+	}
+	if x.Link {
+		words = append(words, "--link")
+	}
+	return strings.Join(append(words, escaped(append(append([]string{}, x.Sources...), x.Dest)...)), " ")
+}
+
+func standardWrite(x sdk.Write) []string {
+	mode, owner := x.Mode, ""
+	if mode == "" {
+		mode = "0644"
+	}
+	if x.Owner != "" {
+		owner = " --chown=" + quoted(x.Owner)
+	}
+	content := string(x.Content)
+	if !utf8.ValidString(content) || strings.ContainsRune(content, 0) || !strings.HasSuffix(content, "\n") || strings.Contains(content, "\r") {
+		// A heredoc holds whole lines of text.
+		lines := []string{"RUN " + list("mkdir", "-p", path.Dir(x.Path)), "RUN " + list("/bin/sh", "-c", "printf '"+octalEscapes(x.Content)+"' > \"$0\" && chmod "+mode+" \"$0\"", x.Path)}
+		if x.Owner != "" {
+			lines = append(lines, "RUN "+list("chown", x.Owner, x.Path))
+		}
+		return lines
+	}
+	word := "EOF"
+	for i := 1; strings.Contains("\n"+content, "\n"+word+"\n"); i++ {
+		word = fmt.Sprintf("EOF%d", i)
+	}
+	// The heredoc's word is quoted, so nothing in it is expanded; its file is named by the destination.
+	return []string{"COPY --chmod=" + mode + owner + " <<'" + word + "' " + quoted(x.Path) + "\n" + content + word}
+}
+
+// octalEscapes is content as printf(1) takes it.
+func octalEscapes(content []byte) string {
+	var b strings.Builder
+	for _, c := range content {
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.ContainsRune(" .,:;/=_-+(){}[]<>@#!?|&*~^", rune(c)) {
+			b.WriteByte(c)
+			continue
+		}
+		fmt.Fprintf(&b, `\%03o`, c)
+	}
+	return b.String()
+}
+
+func standardMkdir(x sdk.Mkdir) []string {
+	mode := x.Mode
+	if mode == "" {
+		mode = "0755"
+	}
+	out := []string{"RUN " + list("mkdir", "-p", "-m", mode, x.Path)}
+	if x.Owner != "" {
+		out = append(out, "RUN "+list("chown", x.Owner, x.Path))
+	}
+	return out
+}
+
+func standardSet(x sdk.Set) []string {
+	keyword := strings.ToUpper(x.Field)
+	switch x.Field {
+	case "env", "label":
+		var pairs []string
+		for _, kv := range x.Values {
+			name, value, _ := strings.Cut(kv, "=")
+			pairs = append(pairs, quoted(name)+"="+quoted(value))
+		}
+		if x.Field == "env" {
+			for i, kv := range x.Values {
+				name, value, _ := strings.Cut(kv, "=")
+				pairs[i] = name + "=" + quoted(value)
+			}
+		}
+		return []string{keyword + " " + strings.Join(pairs, " ")}
+	case "entrypoint", "cmd", "shell":
+		return []string{keyword + " " + list(x.Values...)}
+	case "volume":
+		return []string{keyword + " " + escaped(x.Values...)}
+	case "healthcheck":
+		if len(x.Values) == 1 && x.Values[0] == "NONE" {
+			return []string{"HEALTHCHECK NONE"}
+		}
+		return []string{"HEALTHCHECK CMD " + list(x.Values...)}
+	case "onbuild":
+		return []string{"ONBUILD " + strings.Join(x.Values, "")}
+	}
+	return []string{keyword + " " + strings.Join(quotedAll(x.Values), " ")}
+}

@@ -1,0 +1,144 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/lower"
+	"github.com/trowel-build/trowel/host/internal/observe"
+	"github.com/trowel-build/trowel/host/plugin/service"
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// planner asks the handlers of instructions what uses of theirs do, or takes what one answered before, where all that it
+// read then is as it was.
+type planner struct {
+	build   *build
+	lowered loweredStages // of the stages before
+}
+
+// keptPlans are the plans of one call, the newest first.
+type keptPlans struct {
+	Plans []keptPlan `json:"plans"`
+}
+
+// keptPlan is a plan and what it rests on.
+type keptPlan struct {
+	Reads []observe.Read `json:"reads,omitempty"`
+	Plan  sdk.Plan       `json:"plan"`
+}
+
+const (
+	// maxKeptPlans is how many plans of one call are kept: branches that differ in what is read take turns.
+	maxKeptPlans = 8
+	// maxKeptBytes is the most that a record may have.
+	maxKeptBytes = 1 << 20
+)
+
+// Plan is [lower.Planner]'s.
+func (p *planner) Plan(ctx context.Context, call sdk.Call, before lower.Before) (sdk.Plan, error) {
+	i := slices.IndexFunc(p.build.described, func(d describedInstruction) bool { return d.Keyword == call.Keyword })
+	if i < 0 {
+		return sdk.Plan{}, fmt.Errorf("no plugin has the instruction %s", call.Keyword)
+	}
+	handler := p.build.described[i].by
+	files := observe.NewFiles(observe.Trees{
+		sdk.RootContext: treeFunc(p.build.contextTree),
+		sdk.RootStage:   once(func(ctx context.Context) (*filetree.Tree, error) { return p.build.stageTree(ctx, p.lowered, before) }),
+	})
+	key, keeps := planKey(handler, call)
+	var kept keptPlans
+	if keeps && !p.build.noCache(before.Stage.ID) {
+		kept = p.keptPlans(ctx, key)
+		for _, k := range kept.Plans {
+			if observe.Same(ctx, files, k.Reads) {
+				p.note(call, k.Plan)
+				return k.Plan, nil
+			}
+		}
+	}
+	recorder := observe.NewRecorder(files)
+	ctx = service.WithFiles(sdk.WithServices(ctx, sdk.Services{Files: recorder}), recorder)
+	plan, err := handler.Handler.Plan(ctx, call)
+	if err != nil {
+		return sdk.Plan{}, fmt.Errorf("plugin %q: %w", handler.Name, err)
+	}
+	p.note(call, plan)
+	if reads, whole := recorder.Reads(); keeps && whole {
+		p.keep(ctx, key, kept, keptPlan{Reads: reads, Plan: plan})
+	}
+	return plan, nil
+}
+
+// note shows what a plugin has to say.
+func (p *planner) note(call sdk.Call, plan sdk.Plan) {
+	for _, text := range plan.Notes {
+		p.build.progress().Report(Event{Time: time.Now(), Kind: "message", Level: "info", Text: service.Clean(call.Keyword + ": " + text)})
+	}
+}
+
+// planKey is the record of all plans of one call; it is false for a handler whose plans are not kept.
+func planKey(h Instructions, call sdk.Call) (sdk.Key, bool) {
+	if h.Identity == "" {
+		return "", false
+	}
+	text, err := json.Marshal(struct {
+		Schema   string
+		Identity string
+		Call     sdk.Call
+	}{"trowel plan 1", h.Identity, call})
+	if err != nil {
+		return "", false
+	}
+	sum := sha256.Sum256(text)
+	return sdk.Key("plan/" + hex.EncodeToString(sum[:])), true
+}
+
+func (p *planner) keptPlans(ctx context.Context, key sdk.Key) keptPlans {
+	var kept keptPlans
+	if value, ok := p.build.tiers.Records(ctx, []sdk.Key{key})[key]; ok {
+		if json.Unmarshal(value, &kept) != nil {
+			return keptPlans{} // a backend may hold anything
+		}
+	}
+	return kept
+}
+
+// keep stores a plan before those that are kept already.
+func (p *planner) keep(ctx context.Context, key sdk.Key, kept keptPlans, plan keptPlan) {
+	kept.Plans = append([]keptPlan{plan}, kept.Plans...)
+	for n := min(len(kept.Plans), maxKeptPlans); n > 0; n-- {
+		value, err := json.Marshal(keptPlans{kept.Plans[:n]})
+		if err == nil && len(value) <= maxKeptBytes {
+			p.build.tiers.PutRecords(ctx, []sdk.Record{{Key: key, Value: value}})
+			return
+		}
+	}
+}
+
+// treeFunc finds a tree.
+type treeFunc func(ctx context.Context) (*filetree.Tree, error)
+
+// once asks for a tree the first time only.
+func once(find treeFunc) treeFunc {
+	var done sync.Once
+	var tree *filetree.Tree
+	var err error
+	return func(ctx context.Context) (*filetree.Tree, error) {
+		done.Do(func() { tree, err = find(ctx) })
+		return tree, err
+	}
+}
+
+// readContext finds the index of the whole build context.
+func (b *build) readContext(ctx context.Context) (*filetree.Tree, error) {
+	return b.sources.contexts[effect.MainContext].Tree(ctx, []string{"."})
+}

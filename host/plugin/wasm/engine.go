@@ -1,0 +1,153 @@
+package wasm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/tetratelabs/wazero"
+	"golang.org/x/sys/unix"
+
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// Engine keeps compiled modules, in memory while a plugin uses them and in a directory for the next process. Plugins that
+// share an Engine compile a module once. It is safe for concurrent use.
+//
+// What is in the directory is machine code that later processes run: it must not be reachable for anybody else, least of all
+// for the RUN steps of a build. Each module has a directory of its own in it, named by its SHA-256.
+type Engine struct {
+	dir string
+
+	mu   sync.Mutex
+	kept map[digest]*compiled
+}
+
+type digest [sha256.Size]byte
+
+// compiled is what is kept of a module.
+type compiled struct {
+	engine *Engine
+	digest digest
+	dir    string // empty: in memory alone
+	cache  wazero.CompilationCache
+	users  int
+	turn   chan struct{} // holds a token while somebody compiles
+}
+
+// NewEngine keeps compiled modules in a directory, which it makes if need be; dir "" means in memory alone.
+func NewEngine(dir string) (*Engine, error) {
+	if dir != "" {
+		if err := makePrivate(dir); err != nil {
+			return nil, &sdk.Error{Code: sdk.CodeDenied, Message: err.Error()}
+		}
+	}
+	return &Engine{dir: dir, kept: map[digest]*compiled{}}, nil
+}
+
+// makePrivate makes a directory that only we can write to, or says why one that is there is not like that.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory for compiled plugins: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fmt.Errorf("inspect the directory for compiled plugins %q: %w", dir, err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("directory for compiled plugins %q: it is not a directory itself", dir)
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("directory for compiled plugins %q: it belongs to user %d, and must be ours because what is in it will be executed", dir, st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("directory for compiled plugins %q: others can write to it, and what is in it will be executed: chmod 0700", dir)
+	}
+	return nil
+}
+
+// keep returns what is kept of a module; [compiled.release] ends its use.
+func (e *Engine) keep(module []byte) (*compiled, error) {
+	sum := digest(sha256.Sum256(module))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c, ok := e.kept[sum]
+	if !ok {
+		c = &compiled{engine: e, digest: sum, turn: make(chan struct{}, 1)}
+		if e.dir != "" {
+			c.dir = filepath.Join(e.dir, hex.EncodeToString(sum[:]))
+		}
+		var err error
+		if c.cache, err = openCache(c.dir); err != nil {
+			return nil, err
+		}
+		e.kept[sum] = c
+	}
+	c.users++
+	return c, nil
+}
+
+// wazeroSetup serialises what in wazero reads and writes the variable that holds its version, without a lock of its own.
+var wazeroSetup sync.Mutex
+
+func openCache(dir string) (wazero.CompilationCache, error) {
+	if dir == "" {
+		return wazero.NewCompilationCache(), nil
+	}
+	if err := makePrivate(dir); err != nil {
+		return nil, err
+	}
+	wazeroSetup.Lock()
+	defer wazeroSetup.Unlock()
+	return wazero.NewCompilationCacheWithDir(dir)
+}
+
+// stored reports whether the directory has something for the module. It may be for another version of the runtime, or for
+// another processor: that shows when it is loaded.
+func (c *compiled) stored() bool {
+	if c.dir == "" {
+		return false
+	}
+	versions, err := os.ReadDir(c.dir)
+	for _, version := range versions {
+		files, readErr := os.ReadDir(filepath.Join(c.dir, version.Name()))
+		if err == nil && readErr == nil && len(files) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// tier compiles the module, or loads it if it was compiled before. Of those who ask at once, one compiles.
+func (c *compiled) tier(ctx context.Context, module []byte) (*tier, error) {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	t, err := newTier(ctx, wazero.NewRuntimeConfig().WithCompilationCache(c.cache), module)
+	if err == nil || ctx.Err() != nil || !c.stored() {
+		return t, err
+	}
+	// What was stored may be damaged. It is dropped, for the next process to store anew.
+	if removeErr := os.RemoveAll(c.dir); removeErr != nil {
+		return nil, errors.Join(err, removeErr)
+	}
+	return newTier(ctx, wazero.NewRuntimeConfig(), module)
+}
+
+// release ends a use. The last one frees what is in memory.
+func (c *compiled) release(ctx context.Context) error {
+	c.engine.mu.Lock()
+	defer c.engine.mu.Unlock()
+	if c.users--; c.users > 0 {
+		return nil
+	}
+	delete(c.engine.kept, c.digest)
+	return c.cache.Close(ctx)
+}

@@ -1,0 +1,62 @@
+// Package plugins holds Trowel's own plugins, each a directory of this one and a real plugin: it imports package sdk and
+// nothing else of Trowel. `make plugins` compiles them to WebAssembly, and a binary built after that carries them, so that
+// `source = "builtin:NAME"` works without a network.
+package plugins
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+)
+
+//go:embed dist
+var dist embed.FS
+
+// maxModule bounds a plugin, unpacked.
+const maxModule = 32 << 20
+
+// ErrUnknown says that this binary carries no plugin of that name.
+var ErrUnknown = errors.New("this binary carries no such plugin")
+
+// Names are those of the plugins that this binary carries, sorted.
+func Names() []string {
+	entries, err := fs.ReadDir(dist, "dist")
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".wasm.gz"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Module returns a plugin's WebAssembly module, or an error wrapping [ErrUnknown].
+func Module(name string) ([]byte, error) {
+	packed, err := dist.ReadFile("dist/" + name + ".wasm.gz")
+	if err != nil {
+		if names := Names(); len(names) > 0 {
+			return nil, fmt.Errorf("plugin %q: %w: it has %s", name, ErrUnknown, strings.Join(names, ", "))
+		}
+		return nil, fmt.Errorf("plugin %q: %w: it was built without them, which make build would not", name, ErrUnknown)
+	}
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("unpack plugin %q: %w", name, err)
+	}
+	module, err := io.ReadAll(io.LimitReader(r, maxModule+1))
+	if err != nil {
+		return nil, fmt.Errorf("unpack plugin %q: %w", name, err)
+	}
+	if len(module) > maxModule {
+		return nil, fmt.Errorf("unpack plugin %q: it has more than %d bytes", name, maxModule)
+	}
+	return module, nil
+}
