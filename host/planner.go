@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
@@ -50,10 +52,13 @@ func (p *planner) Plan(ctx context.Context, call sdk.Call, before lower.Before) 
 		return sdk.Plan{}, fmt.Errorf("no plugin has the instruction %s", call.Keyword)
 	}
 	handler := p.build.described[i].by
-	files := observe.NewFiles(observe.Trees{
-		sdk.RootContext: treeFunc(p.build.contextTree),
-		sdk.RootStage:   once(func(ctx context.Context) (*filetree.Tree, error) { return p.build.stageTree(ctx, p.lowered, before) }),
+	above := &stageAbove{}
+	above.tree = once(func(context.Context) (*filetree.Tree, error) {
+		above.asked.Store(true)
+		// Not the context of the plugin's call: its deadline is not that of a build.
+		return p.build.stageTree(ctx, p.lowered, before)
 	})
+	files := observe.NewFiles(observe.Trees{sdk.RootContext: p.build.contextTree, sdk.RootStage: above.tree})
 	key, keeps := planKey(handler, call)
 	var kept keptPlans
 	if keeps && !p.build.noCache(before.Stage.ID) {
@@ -65,17 +70,40 @@ func (p *planner) Plan(ctx context.Context, call sdk.Call, before lower.Before) 
 			}
 		}
 	}
-	recorder := observe.NewRecorder(files)
-	ctx = service.WithFiles(sdk.WithServices(ctx, sdk.Services{Files: recorder}), recorder)
-	plan, err := handler.Handler.Plan(ctx, call)
+	plan, recorder, err := above.plan(ctx, handler, call, files)
 	if err != nil {
-		return sdk.Plan{}, fmt.Errorf("plugin %q: %w", handler.Name, err)
+		return sdk.Plan{}, err
 	}
 	p.note(call, plan)
 	if reads, whole := recorder.Reads(); keeps && whole {
 		p.keep(ctx, key, kept, keptPlan{Reads: reads, Plan: plan})
 	}
 	return plan, nil
+}
+
+// stageAbove is what the instructions above make, for a plugin to read.
+type stageAbove struct {
+	tree  treeFunc
+	asked atomic.Bool
+}
+
+// plan asks a handler. If it ran out of time because the instructions above had to be run for it, it is asked again.
+func (s *stageAbove) plan(ctx context.Context, h Instructions, call sdk.Call, files sdk.FileSystem) (sdk.Plan, *observe.Recorder, error) {
+	for again := false; ; again = true {
+		recorder := observe.NewRecorder(files)
+		plan, err := h.Handler.Plan(service.WithFiles(sdk.WithServices(ctx, sdk.Services{Files: recorder}), recorder), call)
+		if s.asked.Load() {
+			if _, above := s.tree(ctx); above != nil {
+				return sdk.Plan{}, nil, above
+			}
+		}
+		if err == nil {
+			return plan, recorder, nil
+		}
+		if coded, ok := errors.AsType[*sdk.Error](err); again || !ok || coded.Code != sdk.CodeTimeout || !s.asked.Load() {
+			return sdk.Plan{}, nil, fmt.Errorf("plugin %q: %w", h.Name, err)
+		}
+	}
 }
 
 // note shows what a plugin has to say.

@@ -53,17 +53,12 @@ func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
 			return err
 		}
 	}
-	cache, err := p.openCache(f, settings, &request)
+	open, err := p.open(ctx, f, settings, &request)
 	if err != nil {
 		return err
 	}
-	show, err := host.NewProgress(f.progressMode(), p.stderr, p.getenv)
-	if err != nil {
-		return errors.Join(usageError{err}, closeCache(cache))
-	}
-	request.Progress = show
 	result, err := host.Build(ctx, request)
-	err = errors.Join(err, show.Close(), closeCache(cache))
+	err = errors.Join(err, open.close(ctx))
 	if code, again, inner := p.inUserNamespace(ctx, err, rewind); again {
 		if inner != nil {
 			return inner
@@ -77,6 +72,43 @@ func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
 		return err
 	}
 	return p.report(f, result)
+}
+
+// opened is what a build uses and has to be closed after it.
+type opened struct {
+	cache   *local.Cache
+	show    *host.Progress
+	plugins *plugged
+}
+
+// open opens what the request needs beside its values: progress, caches and plugins.
+func (p program) open(ctx context.Context, f *buildFlags, settings config.Config, r *host.Request) (_ *opened, err error) {
+	o := &opened{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.close(ctx))
+		}
+	}()
+	if o.cache, err = p.openCache(f, settings, r); err != nil {
+		return nil, err
+	}
+	if o.show, err = host.NewProgress(f.progressMode(), p.stderr, p.getenv); err != nil {
+		return nil, usageError{err}
+	}
+	r.Progress = o.show
+	o.plugins, err = p.plugIn(ctx, f, settings, r)
+	return o, err
+}
+
+func (o *opened) close(ctx context.Context) error {
+	var errs []error
+	if o.plugins != nil {
+		errs = append(errs, o.plugins.close(ctx))
+	}
+	if o.show != nil {
+		errs = append(errs, o.show.Close())
+	}
+	return errors.Join(append(errs, closeCache(o.cache))...)
 }
 
 // inUserNamespace builds in a user namespace of its own what only root may build: it runs this same command line there.

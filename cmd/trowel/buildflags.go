@@ -20,7 +20,8 @@ type buildFlags struct {
 	compression                          string
 	compressionLevel, jobs               int
 	push, noCache, quiet                 bool
-	noLocalCache                         bool
+	noLocalCache, frozen                 bool
+	pluginDir, lockFile                  string
 }
 
 func (f *buildFlags) register(flags *pflag.FlagSet) {
@@ -53,6 +54,9 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.compression, "compression", "", "compress layers with gzip, zstd or none")
 	flags.IntVar(&f.compressionLevel, "compression-level", 0, "how hard to compress, on the codec's own scale; 0 is Trowel's default")
 	flags.IntVar(&f.jobs, "jobs", 0, "build at most this many stages at once (default: as many as can be)")
+	flags.StringVar(&f.pluginDir, "plugin-dir", "", "installed plugins lie in this `DIR` (default: TROWEL_PLUGIN_DIR, or plugins in the cache's directory)")
+	flags.StringVar(&f.lockFile, "lock", "", "the lock `FILE` of plugins (default: TROWEL_LOCK, or trowel.lock)")
+	flags.BoolVar(&f.frozen, "frozen", false, "refuse plugins that trowel.lock does not name as they are")
 	refuseFlags(flags)
 }
 

@@ -71,20 +71,26 @@ func (p program) withPlugins(f *pluginFlags, do func(*pluginSession) error) erro
 	if s.locked, err = lock.Read(s.lockFile); err != nil {
 		return adviseOn(err)
 	}
-	options := artifact.Options{
-		Registries: s.settings.Registry, Proxy: s.settings.Proxy, Credentials: p.credentials(), UserAgent: "trowel/" + buildVersion(),
-		Builtin: plugins.Module, Policy: artifact.Policy(s.settings.PluginPolicy),
-	}
-	if dir := p.pluginDir(f, s.settings); dir != "" {
-		if options.Store, err = store.Open(dir); err != nil {
-			return err
-		}
-	}
-	if s.client, err = artifact.New(options); err != nil {
+	if s.client, err = p.pluginClient(p.pluginDir(f, s.settings), s.settings); err != nil {
 		return usageError{err}
 	}
 	defer s.client.Close()
 	return adviseOn(do(s))
+}
+
+// pluginClient gets plugins from where they are, and keeps them in a directory, if there is one.
+func (p program) pluginClient(dir string, settings config.Config) (*artifact.Client, error) {
+	options := artifact.Options{
+		Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(), UserAgent: "trowel/" + buildVersion(),
+		Builtin: plugins.Module, Policy: settings.PluginPolicy,
+	}
+	if dir != "" {
+		var err error
+		if options.Store, err = store.Open(dir); err != nil {
+			return nil, err
+		}
+	}
+	return artifact.New(options)
 }
 
 // pluginDir is where installed plugins lie; empty if there is no place for them.

@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"mkbase":    s.makeBase,
 			"mkindex":   makeIndex,
 			"mkdocker":  makeDocker,
+			"mkplugin":  s.makePlugin,
 			"terminate": terminate,
 			"fill":      fill,
 			"mtime":     setModTime,
@@ -75,6 +76,8 @@ type scenarios struct {
 
 	doctor  sync.Once
 	permits bool
+
+	plugins sync.Map // by name and target: *compiledPlugin
 }
 
 func (s *scenarios) setup(env *testscript.Env) error {

@@ -21,6 +21,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/registry"
 	"github.com/trowel-build/trowel/host/internal/size"
 	"github.com/trowel-build/trowel/host/plugin"
+	"github.com/trowel-build/trowel/host/plugin/artifact"
 )
 
 // FileName is what the configuration files are called.
@@ -42,7 +43,7 @@ type Config struct {
 	// Plugins are what is plugged in, by the name that the user gave it.
 	Plugins map[string]plugin.Spec `toml:"plugins"`
 	// PluginPolicy says which plugins are acceptable.
-	PluginPolicy plugin.Policy `toml:"plugin-policy"`
+	PluginPolicy artifact.Policy `toml:"plugin-policy"`
 
 	// PluginOrder are the names of Plugins in the order in which the files have them: the order in which caches and
 	// credential providers are asked.
@@ -148,6 +149,13 @@ func decode(c *Config, name, text string) error {
 			return fmt.Errorf("%s:%d: plugin %q: %w", name, lineOf(text, toml.Key{"plugins", id}), id, err)
 		}
 		c.Plugins[id] = spec
+	}
+	if meta.IsDefined("plugin-policy", "keys") {
+		for i, key := range c.PluginPolicy.Keys {
+			if !filepath.IsAbs(key) {
+				c.PluginPolicy.Keys[i] = filepath.Join(filepath.Dir(name), key)
+			}
+		}
 	}
 	c.Registry, c.Plugins = merge(before, c.Registry), merge(plugins, c.Plugins)
 	for _, key := range meta.Keys() {

@@ -177,7 +177,11 @@ func (l *loader) load(ctx context.Context, name string, spec Spec) (*running, er
 	l.tellMissing(r)
 	if r.services, err = service.New(service.Options{
 		Plugin: name, Kind: spec.Kind, Purity: r.purity(), Grants: spec.Allow, Getenv: l.Getenv, Proxy: l.Proxy, TLS: l.TLS,
-		Report: l.Report, UserAgent: strings.ReplaceAll(l.Host, " ", "/"),
+		Report: func(level sdk.Level, text string) {
+			if l.Report != nil {
+				l.Report(level, "plugin "+name+": "+text)
+			}
+		}, UserAgent: strings.ReplaceAll(l.Host, " ", "/"),
 	}); err != nil {
 		return nil, err
 	}

@@ -44,14 +44,6 @@ type Spec struct {
 	Dir string `toml:"-"`
 }
 
-// Policy says which plugins are acceptable: the table [plugin-policy] of trowel.toml.
-type Policy struct {
-	// RequireSignature refuses plugins from registries that none of Keys signed.
-	RequireSignature bool `toml:"require-signature"`
-	// Keys are files with public keys, in PEM.
-	Keys []string `toml:"keys"`
-}
-
 // Limits bound what a plugin may use. What is not set has a default by its kind.
 type Limits struct {
 	Memory    size.Bytes    `toml:"memory"`

@@ -37,8 +37,8 @@ func abiVersion() {}
 
 // call answers an operation.
 //
-// Gosched lets the collector's goroutines run: a module gets no other chance to, and without it the memory of an instance
-// grows with every call.
+// Gosched lets the collector's goroutines run: a module gets no other chance to, and without it the memory of an instance may
+// grow with every call.
 //
 //go:wasmexport trowel_call
 func call(op, length uint32) int32 {

@@ -42,6 +42,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/grpc+proto")
 	w.WriteHeader(http.StatusOK)
 	stream := &grpcStream{in: bufio.NewReaderSize(r.Body, wire.Chunk), out: w, flush: http.NewResponseController(w).Flush}
+	if stream.flush() != nil {
+		return // the client is gone
+	}
 	code, message := statusOK, ""
 	switch r.URL.Path {
 	case wire.SessionPath:

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -35,7 +36,7 @@ func dial(t *testing.T, s *server) *http.Client {
 			t.Error(err)
 		}
 	})
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
 }
 
 // answered is what a gRPC client sees.
@@ -137,4 +138,3 @@ func TestSendAfterEnd(t *testing.T) {
 		t.Errorf("%d bytes, %v", out.Len(), err)
 	}
 }
-

@@ -11,7 +11,7 @@ import (
 type Directory struct {
 	Path    string
 	Owner   *Owner // nil is root
-	Mode    string // octal; "" is 0755
+	Mode    string // of the directory itself, octal; "" is 0755, which is what its parents have
 	ModTime int64  // nanoseconds since the epoch
 }
 
@@ -28,6 +28,9 @@ func Mkdir(dst *filetree.Tree, d Directory) ([]filetree.Change, error) {
 	}
 	c := newCanvas(dst, d.ModTime)
 	at, err := c.resolve("", filetree.Clean(d.Path))
+	if err == nil {
+		err = c.mkdirAll(filetree.Parent(at), maker{perm: 0o755, owner: d.Owner})
+	}
 	if err == nil {
 		err = c.mkdirAll(at, maker{perm: uint16(perm), owner: d.Owner})
 	}

@@ -6,6 +6,7 @@ package lower
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
@@ -146,6 +147,9 @@ func (l *lowering) step(in dockerfile.Instruction) (Step, error) {
 	}
 	step.Name = l.title(in.Text())
 	if err := l.dispatch(in, &step); err != nil {
+		if _, located := errors.AsType[*dockerfile.Error](err); located {
+			return Step{}, err
+		}
 		return Step{}, l.file.Fail(in, "", err, "")
 	}
 	step.Config = l.config

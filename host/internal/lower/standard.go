@@ -25,14 +25,24 @@ func (c *Custom) Standard() []string {
 		case x.Mkdir != nil:
 			out = append(out, standardMkdir(*x.Mkdir)...)
 		case x.Symlink != nil:
-			out = append(out, "RUN "+list("mkdir", "-p", path.Dir(x.Symlink.Path)), "RUN "+list("ln", "-sfn", x.Symlink.Target, x.Symlink.Path))
+			out = append(out, shell("mkdir -p", path.Dir(x.Symlink.Path))+and("ln -sfn", x.Symlink.Target, x.Symlink.Path))
 		case x.Remove != nil:
-			out = append(out, "RUN "+list("rm", "-rf", x.Remove.Path))
+			out = append(out, shell("rm -rf", x.Remove.Path))
 		case x.Set != nil:
 			out = append(out, standardSet(*x.Set)...)
 		}
 	}
 	return out
+}
+
+// shell is a RUN of a command with words that the shell takes as they are.
+func shell(command string, words ...string) string {
+	return "RUN " + command + " " + strings.Join(quotedAll(words), " ")
+}
+
+// and is one more command after a [shell].
+func and(command string, words ...string) string {
+	return " && " + command + " " + strings.Join(quotedAll(words), " ")
 }
 
 // list is a JSON list, as RUN and others take it.
@@ -119,11 +129,11 @@ func standardWrite(x sdk.Write) []string {
 	content := string(x.Content)
 	if !utf8.ValidString(content) || strings.ContainsRune(content, 0) || !strings.HasSuffix(content, "\n") || strings.Contains(content, "\r") {
 		// A heredoc holds whole lines of text.
-		lines := []string{"RUN " + list("mkdir", "-p", path.Dir(x.Path)), "RUN " + list("/bin/sh", "-c", "printf '"+octalEscapes(x.Content)+"' > \"$0\" && chmod "+mode+" \"$0\"", x.Path)}
+		line := shell("mkdir -p", path.Dir(x.Path)) + and("printf '"+octalEscapes(x.Content)+"' >", x.Path) + and("chmod "+mode, x.Path)
 		if x.Owner != "" {
-			lines = append(lines, "RUN "+list("chown", x.Owner, x.Path))
+			line += and("chown", x.Owner, x.Path)
 		}
-		return lines
+		return []string{line}
 	}
 	word := "EOF"
 	for i := 1; strings.Contains("\n"+content, "\n"+word+"\n"); i++ {
@@ -147,15 +157,14 @@ func octalEscapes(content []byte) string {
 }
 
 func standardMkdir(x sdk.Mkdir) []string {
-	mode := x.Mode
-	if mode == "" {
-		mode = "0755"
+	line := shell("mkdir -p", x.Path)
+	if x.Mode != "" {
+		line += and("chmod "+x.Mode, x.Path)
 	}
-	out := []string{"RUN " + list("mkdir", "-p", "-m", mode, x.Path)}
 	if x.Owner != "" {
-		out = append(out, "RUN "+list("chown", x.Owner, x.Path))
+		line += and("chown", x.Owner, x.Path)
 	}
-	return out
+	return []string{line}
 }
 
 func standardSet(x sdk.Set) []string {

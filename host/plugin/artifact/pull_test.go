@@ -52,7 +52,7 @@ func putDocument(t *testing.T, s *server, tag, mediaType string, v any) digest.D
 
 func gzipped(content []byte) string {
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed)
 	w.Write(content)
 	w.Close()
 	return b.String()

@@ -50,7 +50,7 @@ func (f File) Check(w Wanted, mode Mode) (e Entry, locked bool, err error) {
 	case kindOf(w.Source) == "":
 		return Entry{}, false, fmt.Errorf("source is %q, and must begin with builtin:, file: or oci://", w.Source)
 	case !locked && (mode == Frozen || kindOf(w.Source) == kindOCI):
-		return Entry{}, false, stale(w.Name, fmt.Errorf("%q is not in %s", w.Source, FileName))
+		return Entry{}, false, &Error{Err: fmt.Errorf("%q is not in %s", w.Source, FileName), Cure: "run " + installing(w.Name)}
 	case !locked:
 		return Entry{}, false, nil
 	case e.Source != w.Source:
@@ -72,5 +72,7 @@ func (e Entry) Match(name string, got digest.Digest, mode Mode) error {
 
 // stale is an error that installing the plugin cures.
 func stale(plugin string, err error) error {
-	return &Error{Err: err, Cure: "if this is what you want, run `trowel plugin install " + plugin + "`"}
+	return &Error{Err: err, Cure: "if this is what you want, run " + installing(plugin)}
 }
+
+func installing(plugin string) string { return "`trowel plugin install " + plugin + "`" }

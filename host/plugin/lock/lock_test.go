@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,7 +178,7 @@ func TestCheck(t *testing.T) {
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) || locked != tt.locked {
 				t.Errorf("Check = %v, %v; want %v, %q", locked, err, tt.locked, tt.want)
 			}
-			if e, ok := err.(*Error); ok && !strings.Contains(e.Hint(), "trowel plugin install "+tt.wanted.Name) {
+			if e, ok := errors.AsType[*Error](err); ok && !strings.Contains(e.Hint(), "trowel plugin install "+tt.wanted.Name) {
 				t.Errorf("hint is %q", e.Hint())
 			}
 		})

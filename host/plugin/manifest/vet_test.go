@@ -48,7 +48,7 @@ func TestVet(t *testing.T) {
 		"elements":       {small(sectionElement, "\x01\x01\x00"+huge), "4294967295 elements"},
 		"expressions":    {small(sectionElement, "\x01\x05\x70"+huge), "4294967295 elements"},
 		"globals":        {small(sectionGlobal, huge), "4294967295 globals"},
-		"locals":         {small(sectionCode, "\x01\x08\x01"+huge+"\x7f\x0b"), "4294967295 locals"},
+		"locals":         {small(sectionCode, "\x01\x08\x01"+huge+"\x7f\x0b"), "4294967295 locals in a function"},
 		"code":           {small(sectionCode, huge), "4294967295 functions"},
 		"function names": {append(small(sectionFunc, "\x00"), custom("name", "\x01\x05"+huge)...), "4294967295 names"},
 		"local names":    {append(small(sectionFunc, "\x00"), custom("name", "\x02\x07\x01\x00"+huge)...), "4294967295 names"},

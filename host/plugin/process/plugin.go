@@ -168,7 +168,6 @@ func (p *Plugin) Pause(ctx context.Context) error {
 	if p.instance == nil || p.instance.group == nil {
 		return nil
 	}
-	p.instance.group.signal(syscall.SIGSTOP)
 	if err := p.instance.group.suspended(ctx); err != nil {
 		p.wake()
 		return err

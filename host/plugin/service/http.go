@@ -38,7 +38,7 @@ func (h httpService) HTTP(ctx context.Context, requests []sdk.HTTPRequest) ([]sd
 	var running sync.WaitGroup
 	for i := range requests {
 		select {
-		default:
+		case h.s.slots <- struct{}{}:
 		case <-ctx.Done():
 			running.Wait()
 			return nil, h.s.safe(ctx.Err())

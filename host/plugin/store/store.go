@@ -67,12 +67,12 @@ func (s *Store) Read(want digest.Digest, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-func (s *Store) read(name string, limit int64) ([]byte, error) {
+func (s *Store) read(name string, limit int64) (_ []byte, err error) {
 	root, err := os.OpenRoot(s.dir)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	defer func() { err = errors.Join(err, root.Close()) }()
 	// A FIFO in the place of a file must not make anybody wait.
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

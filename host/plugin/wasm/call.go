@@ -85,8 +85,8 @@ func (p *Plugin) work(ctx context.Context, cancel context.CancelCauseFunc, j job
 	if err != nil {
 		return nil, err
 	}
-	switch refused := isError(i.hello); {
-	case refused:
+	switch {
+	case i.refused:
 		p.pool.discard(after, i)
 		return i.hello, nil
 	case j.op == abi.OpHello:
@@ -189,10 +189,4 @@ func (p *Plugin) ready(ctx context.Context) error {
 		p.pool.offer(context.WithoutCancel(ctx), t)
 	}
 	return err
-}
-
-// isError reports whether an envelope is that of an error.
-func isError(envelope []byte) bool {
-	_, err := abi.Result(envelope)
-	return err != nil
 }

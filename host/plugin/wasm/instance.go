@@ -22,8 +22,9 @@ type instance struct {
 	// done is that of the entry in progress: sleeps end with it.
 	done <-chan struct{}
 	// hello is its answer to the first operation.
-	hello []byte
-	calls int // after that
+	hello   []byte
+	refused bool // that answer is an error
+	calls   int  // after that
 }
 
 // start makes i an instance of its tier: it runs what its language wants to run before anything else, and asks it the first
@@ -47,8 +48,12 @@ func (p *Plugin) start(ctx context.Context, i *instance) error {
 		}
 	}
 	i.entry = i.module.ExportedFunction(callExport)
-	i.hello, err = p.enter(ctx, i, newSession(p.services, abi.OpHello, p.request, nil))
-	return err
+	if i.hello, err = p.enter(ctx, i, newSession(p.services, abi.OpHello, p.request, nil)); err != nil {
+		return err
+	}
+	_, refusal := abi.Result(i.hello)
+	i.refused = refusal != nil
+	return nil
 }
 
 // enter asks an instance an operation. After an error it must not be used again.

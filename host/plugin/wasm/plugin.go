@@ -19,7 +19,7 @@ type Options struct {
 	Hello    []byte
 	Limits   transport.Limits // what is 0 has a default
 	Purity   transport.Purity
-	Services transport.Services
+	Services transport.Services // must be set
 	// Engine keeps the compiled module, and may be shared by plugins. If it is nil the plugin has one of its own, which
 	// keeps compiled modules in CacheDir, or in memory alone if that is empty.
 	Engine   *Engine

@@ -80,9 +80,7 @@ func handle(ctx context.Context, host abi.Host, op abi.Op, request []byte) []byt
 	case 112:
 		return []byte(strconv.Itoa(state.calls))
 	case 113: // much garbage, none kept
-		for range 16 {
-			state.kept = [][]byte{make([]byte, 16<<10)}
-		}
+		state.kept = [][]byte{make([]byte, 1<<20)}
 		state.kept = nil
 		return request
 	case 114:

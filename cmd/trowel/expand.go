@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trowel-build/trowel/host"
+)
+
+func (p program) expandCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:   "expand [flags] CONTEXT",
+		Short: "Print a Dockerfile with the instructions of plugins written out",
+		Long: `Print the Dockerfile with each instruction of a plugin written out in the Dockerfile language, so that
+any builder can build it. The flags are those of build; stages that the target does not need are left
+out.`,
+		Example: `  trowel expand . > Dockerfile.plain
+  trowel expand -f deploy/Dockerfile --target server .`,
+		Args: oneArgument("build context"),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.expand(cmd.Context(), f, args[0]) },
+	}
+	f.register(cmd.Flags())
+	return cmd
+}
+
+func (p program) expand(ctx context.Context, f *buildFlags, dir string) error {
+	settings, err := p.loadConfig(f)
+	if err != nil {
+		return usageError{err}
+	}
+	request, err := p.request(f, settings, dir)
+	if err != nil {
+		return err
+	}
+	open, err := p.open(ctx, f, settings, &request)
+	if err != nil {
+		return err
+	}
+	text, err := host.Expand(ctx, request)
+	if err := errors.Join(err, open.close(ctx)); err != nil {
+		return err
+	}
+	_, err = io.WriteString(p.stdout, text)
+	return err
+}

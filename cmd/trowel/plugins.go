@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/trowel-build/trowel/host"
+	"github.com/trowel-build/trowel/host/config"
+	"github.com/trowel-build/trowel/host/plugin"
+	"github.com/trowel-build/trowel/host/plugin/lock"
+	"github.com/trowel-build/trowel/sdk"
+)
+
+// plugged is the plugins of a build.
+type plugged struct {
+	set     *plugin.Set
+	sockets string // the directory of processes' sockets
+}
+
+// plugIn loads the configured plugins and tells the request of them. The local cache is asked before those of plugins, and
+// their credential providers before those that are built in: the user named them for it.
+func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Config, r *host.Request) (*plugged, error) {
+	if len(settings.Plugins) == 0 {
+		return &plugged{}, nil
+	}
+	sockets, err := os.MkdirTemp("", "trowel-plugins-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the sockets of plugins: %w", err)
+	}
+	in := &plugged{sockets: sockets}
+	mode := lock.Open
+	if f.frozen {
+		mode = lock.Frozen
+	}
+	report := func(level sdk.Level, text string) {
+		r.Progress.Report(host.Event{Time: time.Now(), Kind: "message", Level: string(level), Text: text})
+	}
+	flags := &pluginFlags{buildFlags: *f, pluginDir: f.pluginDir, lock: f.lockFile}
+	err = p.withPlugins(flags, func(s *pluginSession) error {
+		certificates, err := tlsOf(settings)
+		if err != nil {
+			return err
+		}
+		in.set, err = plugin.Load(ctx, settings.Plugins, settings.PluginOrder, plugin.Options{
+			Program: func(ctx context.Context, name string, _ plugin.Spec) ([]byte, error) {
+				found, err := s.client.Resolve(ctx, s.request(name), s.locked, mode)
+				return found.Bytes, err
+			},
+			Host: "trowel " + buildVersion(), Getenv: p.getenv, Proxy: settings.Proxy.Func(), TLS: certificates,
+			CompileDir: compileDir(f, settings), SocketDir: sockets, Report: report,
+		})
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(err, in.close(ctx))
+	}
+	for _, c := range in.set.Caches {
+		r.Caches = append(r.Caches, host.Cache{Name: c.Name, Backend: c.Backend, Roles: c.Roles, Place: host.CacheRemote})
+	}
+	r.Credentials = append(in.set.Credentials, r.Credentials...)
+	for _, i := range in.set.Instructions {
+		r.Instructions = append(r.Instructions, host.Instructions(i))
+	}
+	return in, nil
+}
+
+// close ends the plugins.
+func (in *plugged) close(ctx context.Context) error {
+	var err error
+	if in.set != nil {
+		err = in.set.Close(context.WithoutCancel(ctx))
+	}
+	if in.sockets != "" {
+		err = errors.Join(err, os.RemoveAll(in.sockets))
+	}
+	return err
+}
+
+// compileDir keeps compiled plugins, or is empty if there is no place for them.
+func compileDir(f *buildFlags, settings config.Config) string {
+	if dir, _ := cacheDir(f, settings); dir != "" {
+		return filepath.Join(dir, "compiled")
+	}
+	return ""
+}
+
+// tlsOf is how the hosts of [registry."host"] are reached, for plugins that reach them too.
+func tlsOf(settings config.Config) (map[string]*tls.Config, error) {
+	certificates := map[string]*tls.Config{}
+	for name, s := range settings.Registry {
+		if s.CA == "" && s.ClientCert == "" {
+			continue
+		}
+		c, err := s.TLSConfig()
+		if err != nil {
+			return nil, fmt.Errorf("registry %q: %w", name, err)
+		}
+		certificates[name] = c
+	}
+	return certificates, nil
+}

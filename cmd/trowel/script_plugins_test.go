@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// compiledPlugin is a plugin of testdata/plugins, compiled once for all scenarios.
+type compiledPlugin struct {
+	once    sync.Once
+	program []byte
+	err     error
+}
+
+// makePlugin compiles a plugin: "mkplugin wasm|native NAME FILE".
+func (s *scenarios) makePlugin(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: mkplugin wasm|native NAME FILE")
+	}
+	kept, _ := s.plugins.LoadOrStore(args[0]+" "+args[1], &compiledPlugin{})
+	c := kept.(*compiledPlugin)
+	c.once.Do(func() { c.program, c.err = compilePlugin(args[0], args[1]) })
+	ts.Check(c.err)
+	file := ts.MkAbs(args[2])
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
+	ts.Check(os.WriteFile(file, c.program, 0o755))
+}
+
+func compilePlugin(target, name string) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "plugin-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, name)
+	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", out}
+	env := append(os.Environ(), "CGO_ENABLED=0")
+	if target == "wasm" {
+		args = append(args, "-buildmode=c-shared")
+		env = append(env, "GOOS=wasip1", "GOARCH=wasm")
+	}
+	cmd := exec.Command("go", append(args, "./testdata/plugins/"+name)...)
+	cmd.Env = env
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compile the plugin %s: %w\n%s", name, err, text)
+	}
+	return os.ReadFile(out)
+}
