@@ -56,6 +56,12 @@ func Hint(err error) string {
 	if e, ok := errors.AsType[*registry.Error](err); ok && e.Hint != "" {
 		return e.Hint
 	}
+	if e, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok && e.Hint() != "" {
+		return e.Hint()
+	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG) {
 		return "make room there, or name a directory on another file system with --work-dir or TROWEL_WORK_DIR"
 	}

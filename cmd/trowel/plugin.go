@@ -43,11 +43,25 @@ func (p program) pluginCommand() *cobra.Command {
 
 What trowel.toml names by a tag, "trowel plugin install" looks up and writes into trowel.lock, by
 digest; a build runs what is locked and nothing else.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			err := error(usageError{fmt.Errorf("unknown command %q", "plugin "+args[0])})
+			var names []string
+			for _, c := range cmd.Commands() {
+				names = append(names, c.Name())
+			}
+			if best := config.Nearest(args[0], names); best != "" {
+				err = hinted{err, "did you mean trowel plugin " + best + "?"}
+			}
+			return err
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	// Plugins of others: how they get here, and what they are.
+	// Plugins of others: how they get here, and what they are. The tools for authors are added by a line of their own.
 	cmd.AddCommand(
-		p.pluginInstallCommand(nil), p.pluginListCommand(), p.pluginVerifyCommand(), p.pluginInspectCommand(),
+		p.pluginInstallCommand(p.warmPlugin), p.pluginListCommand(), p.pluginVerifyCommand(), p.pluginInspectCommand(),
 		p.pluginPullCommand(), p.pluginPushCommand(),
 	)
 	return cmd

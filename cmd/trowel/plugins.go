@@ -12,6 +12,7 @@ import (
 	"github.com/trowel-build/trowel/host"
 	"github.com/trowel-build/trowel/host/config"
 	"github.com/trowel-build/trowel/host/plugin"
+	"github.com/trowel-build/trowel/host/plugin/artifact"
 	"github.com/trowel-build/trowel/host/plugin/lock"
 	"github.com/trowel-build/trowel/sdk"
 )
@@ -103,4 +104,21 @@ func tlsOf(settings config.Config) (map[string]*tls.Config, error) {
 		certificates[name] = c
 	}
 	return certificates, nil
+}
+
+// warmPlugin compiles a plugin, so that the first build with it need not.
+func (p program) warmPlugin(ctx context.Context, f *pluginFlags, name string, installed artifact.Program) error {
+	settings, err := p.loadConfig(&f.buildFlags)
+	if err != nil {
+		return err
+	}
+	dir := compileDir(&f.buildFlags, settings)
+	if installed.Platform.Native() || dir == "" {
+		return nil
+	}
+	if err := plugin.Warm(ctx, dir, name, installed.Bytes); err != nil {
+		// It is installed all the same: what it is worth is for the build to say that uses it.
+		fmt.Fprintf(p.stderr, "trowel: warning: compile plugin %q: %v\n", name, err)
+	}
+	return ctx.Err()
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -37,17 +38,25 @@ func compilePlugin(target, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, name)
+	out := filepath.Join(dir, filepath.Base(name))
 	args := []string{"build", "-trimpath", "-ldflags=-s -w", "-o", out}
 	env := append(os.Environ(), "CGO_ENABLED=0")
 	if target == "wasm" {
 		args = append(args, "-buildmode=c-shared")
 		env = append(env, "GOOS=wasip1", "GOARCH=wasm")
 	}
-	cmd := exec.Command("go", append(args, "./testdata/plugins/"+name)...)
+	cmd := exec.Command("go", append(args, pluginSource(name))...)
 	cmd.Env = env
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compile the plugin %s: %w\n%s", name, err, text)
 	}
 	return os.ReadFile(out)
+}
+
+// pluginSource is the directory of a plugin: of testdata/plugins, or, with a slash in its name, below the repository.
+func pluginSource(name string) string {
+	if strings.Contains(name, "/") {
+		return "../../" + name
+	}
+	return "./testdata/plugins/" + name
 }

@@ -99,6 +99,7 @@ type running struct {
 	digest   string // of the program
 	manifest manifest.Manifest
 	native   bool
+	attach   string // the socket of a process that somebody started
 	services *service.Services
 	conn     transport.Transport
 	client   *abi.Client
@@ -151,24 +152,13 @@ type loader struct {
 }
 
 func (l *loader) load(ctx context.Context, name string, spec Spec) (*running, error) {
-	program, err := l.Program(ctx, name, spec)
-	if err != nil {
-		return nil, err
-	}
-	platform, err := manifest.Identify(program)
-	if err != nil {
-		return nil, err
-	}
-	if platform.Native() && spec.Trust != trustNative {
-		return nil, &hintedError{
-			errors.New("it is a native program: as a process it can do all that you can"),
-			`if you trust it that far, set trust = "native"; a WebAssembly module needs no trust`,
-		}
-	}
-	r := &running{name: name, spec: spec, native: platform.Native()}
-	sum := sha256.Sum256(program)
-	r.digest = "sha256:" + hex.EncodeToString(sum[:])
-	if r.manifest, err = manifest.Read(program); err != nil && !errors.Is(err, manifest.ErrNone) {
+	r := &running{name: name, spec: spec}
+	var program []byte
+	var err error
+	if socket, ok := strings.CutPrefix(spec.Source, "attach:"); ok {
+		r.native, r.attach = true, socket
+		l.tell(sdk.LevelWarning, fmt.Sprintf("plugin %q is a process that somebody started by hand: nothing of it is verified", name))
+	} else if program, err = l.read(ctx, r); err != nil {
 		return nil, err
 	}
 	if err := checkConfig(r.manifest.ConfigSchema, spec.Config); err != nil {
@@ -177,11 +167,7 @@ func (l *loader) load(ctx context.Context, name string, spec Spec) (*running, er
 	l.tellMissing(r)
 	if r.services, err = service.New(service.Options{
 		Plugin: name, Kind: spec.Kind, Purity: r.purity(), Grants: spec.Allow, Getenv: l.Getenv, Proxy: l.Proxy, TLS: l.TLS,
-		Report: func(level sdk.Level, text string) {
-			if l.Report != nil {
-				l.Report(level, "plugin "+name+": "+text)
-			}
-		}, UserAgent: strings.ReplaceAll(l.Host, " ", "/"),
+		Report: func(level sdk.Level, text string) { l.tell(level, "plugin "+name+": "+text) }, UserAgent: strings.ReplaceAll(l.Host, " ", "/"),
 	}); err != nil {
 		return nil, err
 	}
@@ -193,14 +179,44 @@ func (l *loader) load(ctx context.Context, name string, spec Spec) (*running, er
 	return r, nil
 }
 
+// read finds a plugin's program and what it says of itself.
+func (l *loader) read(ctx context.Context, r *running) ([]byte, error) {
+	program, err := l.Program(ctx, r.name, r.spec)
+	if err != nil {
+		return nil, err
+	}
+	platform, err := manifest.Identify(program)
+	if err != nil {
+		return nil, err
+	}
+	if r.native = platform.Native(); r.native && r.spec.Trust != trustNative {
+		return nil, &hintedError{
+			errors.New("it is a native program: as a process it can do all that you can"),
+			`if you trust it that far, set trust = "native"; a WebAssembly module needs no trust`,
+		}
+	}
+	sum := sha256.Sum256(program)
+	r.digest = "sha256:" + hex.EncodeToString(sum[:])
+	if r.manifest, err = manifest.Read(program); err != nil && !errors.Is(err, manifest.ErrNone) {
+		return nil, err
+	}
+	return program, nil
+}
+
+func (l *loader) tell(level sdk.Level, text string) {
+	if l.Report != nil {
+		l.Report(level, text)
+	}
+}
+
 // tellMissing warns of what a plugin would like to have and was not granted.
 func (l *loader) tellMissing(r *running) {
 	missing := r.manifest.Wants.Missing(r.spec.Allow)
-	if missing.Empty() || l.Report == nil {
+	if missing.Empty() {
 		return
 	}
 	lines := strings.Join(missing.TOML(r.name, r.spec.Allow), "\n")
-	l.Report(sdk.LevelWarning, fmt.Sprintf("plugin %q asks for more than it was granted; to grant it, write:\n%s", r.name, lines))
+	l.tell(sdk.LevelWarning, fmt.Sprintf("plugin %q asks for more than it was granted; to grant it, write:\n%s", r.name, lines))
 }
 
 // open makes the transport.
@@ -216,7 +232,8 @@ func (l *loader) open(r *running, program []byte) error {
 	var err error
 	if r.native {
 		r.conn, err = process.Open(process.Options{
-			Name: r.name, Program: program, Hello: hello, Limits: limits, Services: r.services, Dir: l.SocketDir,
+			Name: r.name, Program: program, Digest: sdk.Digest(r.digest), Attach: r.attach, Hello: hello, Limits: limits,
+			Services: r.services, Dir: l.SocketDir,
 		})
 		return err
 	}

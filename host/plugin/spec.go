@@ -11,6 +11,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,8 @@ import (
 // Spec is a table [plugins.NAME] of trowel.toml.
 type Spec struct {
 	Kind sdk.Kind `toml:"kind"`
-	// Source is "builtin:NAME", "file:PATH" or "oci://REFERENCE".
+	// Source is "builtin:NAME", "file:PATH" or "oci://REFERENCE"; or "attach:SOCKET" for a process that its author started by
+	// hand, in a debugger say.
 	Source string `toml:"source"`
 	// Trust is "native" for a plugin that is a process: it can do what the user can.
 	Trust string `toml:"trust"`
@@ -82,8 +84,11 @@ func (s Spec) Validate(name string) error {
 
 func (s Spec) validateSource() error {
 	scheme, rest, ok := strings.Cut(s.Source, ":")
-	if !ok || strings.TrimPrefix(rest, "//") == "" || scheme != "builtin" && scheme != "file" && scheme != "oci" {
+	if !ok || strings.TrimPrefix(rest, "//") == "" || !slices.Contains([]string{"builtin", "file", "oci", "attach"}, scheme) {
 		return fmt.Errorf(`source is %q, and must be "builtin:NAME", "file:PATH" or "oci://REFERENCE"`, s.Source)
+	}
+	if scheme == "attach" && s.Trust != trustNative {
+		return fmt.Errorf("source %q is a process: it needs trust = %q", s.Source, trustNative)
 	}
 	if s.Trust != "" && s.Trust != trustNative {
 		return fmt.Errorf("trust is %q, and can only be %q", s.Trust, trustNative)

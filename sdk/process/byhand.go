@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -16,13 +17,15 @@ func (s *server) serveByHand(name, path string) error {
 		return fmt.Errorf("serve %q: %w", path, err)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-		os.Remove(path) // of a run before; listening fails if it could not be removed
+		if err := os.Remove(path); err != nil { // of a run before
+			return err
+		}
 	}
 	listener, err := listenPrivately(path)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }() // the server has done so
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -37,7 +40,7 @@ func (s *server) serveByHand(name, path string) error {
 func listenPrivately(path string) (net.Listener, error) {
 	old := syscall.Umask(0o177)
 	defer syscall.Umask(old)
-	return net.Listen("unix", path)
+	return new(net.ListenConfig).Listen(context.Background(), "unix", path)
 }
 
 // privateDir makes a directory, or makes sure that it is accessible to nobody else.
@@ -68,7 +71,7 @@ func (l *sameUser) Accept() (net.Conn, error) {
 		if err := checkPeer(conn); err == nil {
 			return conn, nil
 		}
-		conn.Close()
+		_ = conn.Close() // it got nothing
 	}
 }
 

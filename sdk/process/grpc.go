@@ -45,7 +45,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if stream.flush() != nil {
 		return // the client is gone
 	}
-	code, message := statusOK, ""
+	var code int
+	var message string
 	switch r.URL.Path {
 	case wire.SessionPath:
 		code, message = s.session(r.Context(), stream)

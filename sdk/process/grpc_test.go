@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
@@ -10,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/trowel-build/trowel/sdk/process/wire"
 )
@@ -28,7 +27,9 @@ func dial(t *testing.T, s *server) *http.Client {
 	go func() { served <- s.serve(listener, nil) }()
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
-	transport := &http.Transport{Protocols: &protocols, Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}
+	transport := &http.Transport{Protocols: &protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		s.stop()
@@ -83,8 +84,8 @@ func TestGRPC(t *testing.T) {
 		{wire.SessionPath, kind, "", answered{200, reply, "0", "", ""}},
 		{pathHealth, "text/html", "", answered{415, "text/plain; charset=utf-8", "", "", "this is a plugin of Trowel, and speaks gRPC\n"}},
 	} {
-		if diff := cmp.Diff(tt.want, post(t, c, tt.path, tt.kind, tt.body)); diff != "" {
-			t.Errorf("%s: %s", tt.path, diff)
+		if got := post(t, c, tt.path, tt.kind, tt.body); got != tt.want {
+			t.Errorf("%s: got %+v, want %+v", tt.path, got, tt.want)
 		}
 	}
 }

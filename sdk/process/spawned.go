@@ -43,14 +43,14 @@ func (s *server) serveSpawned() error {
 		if dir, err = os.MkdirTemp("", "plugin"); err != nil {
 			return err
 		}
-		defer os.Remove(dir)
+		defer func() { _ = os.Remove(dir) }() // empty by then
 	}
 	path := filepath.Join(dir, "plugin.sock")
 	listener, err := listenPrivately(path)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }() // the server has done so
 	clearEnvironment()
 	certificate := base64.RawStdEncoding.EncodeToString(settings.Certificates[0].Certificate[0])
 	if _, err := fmt.Fprintf(handshake, "%d|%d|unix|%s|grpc|%s\n", coreProtocol, abi.Version, path, certificate); err != nil {
@@ -121,7 +121,7 @@ func clearEnvironment() {
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
 		if name == wire.CookieName || name == envLifeline || strings.HasPrefix(name, "PLUGIN_") {
-			os.Unsetenv(name)
+			_ = os.Unsetenv(name) // the name is one that there is
 		}
 	}
 }

@@ -137,7 +137,7 @@ func (j *job) tag() string { return j.registry + "/team/app:1" }
 func (j *job) environment(t *testing.T, more ...string) []string {
 	t.Helper()
 	return append([]string{
-		"HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "PATH=" + j.plugins + ":" + os.Getenv("PATH"),
+		"HOME=" + t.TempDir(), "PATH=" + j.plugins + ":" + os.Getenv("PATH"),
 	}, more...)
 }
 

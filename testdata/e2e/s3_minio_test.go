@@ -202,14 +202,15 @@ const (
 	faultKilled    proxyFault = "killed"   // cuts the request's body
 )
 
-// url is where the proxy is to be found as if it were the MinIO.
+// proxy starts a proxy before the MinIO.
 func (m *minio) proxy(t testing.TB, fault func(n int64, r *http.Request) proxyFault) *faultyProxy {
 	t.Helper()
 	p := &faultyProxy{fault: fault}
 	reverse := &httputil.ReverseProxy{
-		Director: func(r *http.Request) { // the name that was signed stays
-			r.URL = &url.URL{Scheme: "http", Host: m.address, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
-			r.Header["X-Forwarded-For"] = nil
+		Rewrite: func(r *httputil.ProxyRequest) {
+			in := r.In.URL
+			r.Out.URL = &url.URL{Scheme: "http", Host: m.address, Path: in.Path, RawPath: in.RawPath, RawQuery: in.RawQuery}
+			r.Out.Host = r.In.Host // the name that was signed
 		},
 		Transport:    &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
@@ -218,10 +219,10 @@ func (m *minio) proxy(t testing.TB, fault func(n int64, r *http.Request) proxyFa
 	p.httptestServer = newHTTPTestServer(t, func(w http.ResponseWriter, r *http.Request) {
 		switch kind := p.fault(p.requests.Add(1), r); kind {
 		case fault500:
-			http.Error(w, "<Error><Code>InternalError</Code><Message>try again</Message></Error>", 500)
+			http.Error(w, "<Error><Code>InternalError</Code><Message>try again</Message></Error>", http.StatusInternalServerError)
 		case fault503After:
 			reverse.ServeHTTP(&discarding{header: http.Header{}}, r)
-			http.Error(w, "<Error><Code>SlowDown</Code><Message>try again</Message></Error>", 503)
+			http.Error(w, "<Error><Code>SlowDown</Code><Message>try again</Message></Error>", http.StatusServiceUnavailable)
 		case faultReset:
 			reverse.ServeHTTP(&discarding{header: http.Header{}}, r)
 			panic(http.ErrAbortHandler)

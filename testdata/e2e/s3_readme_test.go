@@ -47,7 +47,7 @@ func TestS3Readme(t *testing.T) {
 	bucket := m.newBucket(t)
 	specs := readmeSpecs(t, strings.NewReplacer(
 		`"minio.example.com:9000"`, `"http://`+m.address+`", "127.0.0.1"`, "https://minio.example.com:9000", "http://"+m.address,
-		"us-east-1", minioRegion, `"trowel"`, `"`+minioKey+`"`, `"ci-cache"`, `"`+bucket+`"`,
+		"us-east-1", minioRegion, `"trowel"`, `"`+minioKey+`"`, `"ci-cache"`, `"`+bucket+`"`, `"ci-cache.s3.`, `"`+bucket+`.s3.`,
 	))
 	if len(specs) != 2 {
 		t.Fatalf("the README has %d configurations", len(specs))

@@ -24,11 +24,12 @@ func TestS3Throughput(t *testing.T) {
 	mc := labProgram(t, mcModule)
 	bucket := m.newBucket(t)
 	dir := t.TempDir()
-	content := bytesOf(400, size)
 	file := filepath.Join(dir, "blob")
-	must(t, os.WriteFile(file, content, 0o644))
-	blob := digestOf(content)
-	content = nil
+	blob := func() sdk.Blob {
+		content := bytesOf(400, size) // not kept
+		must(t, os.WriteFile(file, content, 0o644))
+		return digestOf(content)
+	}()
 
 	run := func(ctx context.Context, arguments ...string) error {
 		cmd := exec.CommandContext(ctx, mc, append([]string{"--config-dir", dir, "--quiet"}, arguments...)...)

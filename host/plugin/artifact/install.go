@@ -76,7 +76,7 @@ func (c *Client) installRemote(ctx context.Context, r Request, in *Installed, ho
 		}
 	}
 	s := shelf{client: c.registry, repository: ref.Repository, store: c.options.Store, heal: renew}
-	if err := c.checkInstalling(ctx, s, top, in); err != nil {
+	if err := c.checkInstalling(ctx, s, top, in, how); err != nil {
 		return fmt.Errorf("verify %s: %w", top, err)
 	}
 	in.Entry.Digest = top
@@ -86,14 +86,20 @@ func (c *Client) installRemote(ctx context.Context, r Request, in *Installed, ho
 	return nil
 }
 
-// checkInstalling verifies the signature that the policy wants, and stores all there are for later.
-func (c *Client) checkInstalling(ctx context.Context, s shelf, top digest.Digest, in *Installed) error {
-	keep := s.keepSignatures(ctx, top)
-	if ctx.Err() != nil {
-		return keep
+// checkInstalling verifies the signature that the policy wants. When a plugin is new here, it stores all there are for later.
+func (c *Client) checkInstalling(ctx context.Context, s shelf, top digest.Digest, in *Installed, how Renewal) error {
+	_, known, err := s.stored(top, maxManifest)
+	if err != nil {
+		return err
+	}
+	if !known || how == Upgrade {
+		// That signatures cannot be had is no fault where nobody asked for them.
+		if err := s.keepSignatures(ctx, top); ctx.Err() != nil {
+			return err
+		}
 	}
 	if len(c.keys) == 0 {
-		return nil // nobody asked for signatures: that they cannot be had is no fault
+		return nil
 	}
 	key, err := s.checkSignature(ctx, top, c.keys)
 	switch {

@@ -68,8 +68,9 @@ func TestMovedTag(t *testing.T) {
 			t.Errorf("%s: Verify = %q, %v", name, p.Manifest.Version, err)
 		}
 	}
-	if in, _ := install(t, c, r, locked, Keep); in.Entry.Digest.String() != first {
-		t.Errorf("a second installation locks %s", in.Entry.Digest)
+	before := s.requests.Load()
+	if in, _ := install(t, c, r, locked, Keep); in.Entry.Digest.String() != first || s.requests.Load() != before {
+		t.Errorf("a second installation locks %s, with %d requests", in.Entry.Digest, s.requests.Load()-before)
 	}
 	in, upgraded := install(t, c, r, locked, Upgrade)
 	if in.Entry.Digest.String() != second || in.Before.Version != "1" || in.Entry.Version != "2" {

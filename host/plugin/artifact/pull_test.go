@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -70,6 +71,34 @@ func archive(files ...string) []byte {
 	return b.Bytes()
 }
 
+// sparse is an archive with files of a mebibyte of which not a byte is there (PAX, GNU sparse format 1.0).
+func sparse(files int) []byte {
+	block := func(kind byte, size int) []byte {
+		b := make([]byte, 512)
+		copy(b, "file")
+		copy(b[100:], "0000644\x000000000\x000000000\x00")
+		copy(b[124:], fmt.Sprintf("%011o\x0000000000000\x00        %c", size, kind))
+		copy(b[257:], "ustar\x0000")
+		sum := 0
+		for _, c := range b {
+			sum += int(c)
+		}
+		copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+		return b
+	}
+	pad := func(text string) []byte { return append([]byte(text), make([]byte, 512-len(text)%512)...) }
+	var b []byte
+	for range files {
+		records := ""
+		for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=f", "GNU.sparse.realsize=1048576"} {
+			records += fmt.Sprintf("%d %s\n", len(r)+4, r)
+		}
+		b = append(append(b, block('x', len(records))...), pad(records)...)
+		b = append(append(b, block('0', 512)...), pad("1\n1048576\n0\n")...)
+	}
+	return append(b, make([]byte, 1024)...)
+}
+
 const (
 	dockerLayer = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 	ociLayer    = "application/vnd.oci.image.layer.v1.tar"
@@ -133,6 +162,7 @@ func TestPullRefuses(t *testing.T) {
 		"a script":         {[][2]string{{typeWasm, "#!/bin/sh\n"}}, "it is no plugin: it is neither"},
 		"an empty archive": {[][2]string{{dockerLayer, gzipped(archive("a", "b"))}}, "the archive has 0 programs"},
 		"which of two":     {[][2]string{{dockerLayer, gzipped(archive("a", module, "b", module))}}, "the archive has 2 programs"},
+		"sparse files":     {[][2]string{{ociLayer, string(sparse(5))}}, "are larger than the archive"},
 		"cut archive":      {[][2]string{{ociLayer, string(archive("plugin.wasm", module)[:600])}}, "unpack plugin"},
 		"cut gzip":         {[][2]string{{dockerLayer, gzipped([]byte(module))[:40]}}, "decompress plugin"},
 		"bomb":             {[][2]string{{dockerLayer, bomb}}, "has more than 134217728 bytes"},

@@ -23,7 +23,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/registry"
 )
 
-// A signature is kept in the form that cosign gave it: a manifest with the plugin's as its subject, whose one layer is the
+// A signature has the form that cosign made known: a manifest with the plugin's as its subject, whose one layer is the
 // signed text, with the signature in an annotation.
 const (
 	typeSignature       = "application/vnd.dev.cosign.artifact.sig.v1+json"

@@ -57,7 +57,7 @@ func isTar(b []byte) bool { return len(b) >= 512 && bytes.Equal(b[257:262], []by
 // untar returns the program in an archive: the only one, or the one named plugin.wasm.
 func untar(archive []byte) ([]byte, error) {
 	var found []byte
-	programs := 0
+	programs, total := 0, int64(0)
 	r := tar.NewReader(bytes.NewReader(archive))
 	for {
 		h, err := r.Next()
@@ -67,8 +67,11 @@ func untar(archive []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("unpack plugin: %w", err)
 		}
-		if h.Typeflag != tar.TypeReg || h.Size > int64(len(archive)) { // a sparse file may claim any size
+		if h.Typeflag != tar.TypeReg {
 			continue
+		}
+		if total += h.Size; h.Size > int64(len(archive)) || total > int64(len(archive)) { // sparse files may claim any size
+			return nil, errors.New("unpack plugin: the archive's files are larger than the archive")
 		}
 		content, err := io.ReadAll(r)
 		if err != nil {

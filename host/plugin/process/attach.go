@@ -28,13 +28,12 @@ func attach(ctx context.Context, o *Options) (*instance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach to %q: %w", o.Attach, err)
 	}
-	i := &instance{disconnect: func() { conn.Close() }}
+	i := &instance{disconnect: func() { _ = conn.Close() }} // nothing is left to be said to it
 	if err := i.open(ctx, conn, o.Hello, o.Services); err != nil {
 		if i.session != nil {
 			i.session.close()
 		}
-		conn.Close()
-		return nil, fmt.Errorf("attach to %q: %w", o.Attach, err)
+		return nil, errors.Join(fmt.Errorf("attach to %q: %w", o.Attach, err), conn.Close())
 	}
 	return i, nil
 }
@@ -46,8 +45,7 @@ func dialOwn(ctx context.Context, path string) (net.Conn, error) {
 		return nil, err
 	}
 	if err := sameUser(conn); err != nil {
-		conn.Close()
-		return nil, err
+		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
 }

@@ -138,11 +138,12 @@ func digest(t testing.TB, file string) sdk.Digest {
 func open(t testing.TB, name string, change func(o *process.Options)) *process.Plugin {
 	t.Helper()
 	file := filepath.Join(built, name)
-	o := process.Options{Name: name, File: file, Digest: digest(t, file), Hello: []byte(`"hello"`), Services: &services{}, Dir: t.TempDir()}
-	must(t, os.Chmod(o.Dir, 0o700))
-	if len(o.Dir) > 70 {
-		o.Dir = ""
-	}
+	o := process.Options{Name: name, File: file, Digest: digest(t, file), Hello: []byte(`"hello"`), Services: &services{}}
+	var err error
+	o.Dir, err = os.MkdirTemp("", "p") // a socket has a short path
+	must(t, err)
+	made := o.Dir
+	t.Cleanup(func() { os.RemoveAll(made) })
 	if change != nil {
 		change(&o)
 	}

@@ -38,7 +38,7 @@ type Options struct {
 	// bytes. Empty makes one in the directory for temporary files.
 	Dir string
 	// Attach is the socket of a plugin that the user started to debug it, instead of Program or File and Digest: see
-	// sdk/process.
+	// sdk/process. Its calls have all the time that their context has.
 	Attach string
 }
 
@@ -137,8 +137,11 @@ func (p *Plugin) Call(ctx context.Context, op abi.Op, request []byte, streams ab
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.o.Limits.Timeout, timeoutError("the call took longer than", p.o.Limits.Timeout))
-	defer cancel()
+	if p.o.Attach == "" { // there somebody may look at the call in a debugger
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, p.o.Limits.Timeout, timeoutError("the call took longer than", p.o.Limits.Timeout))
+		defer cancel()
+	}
 	answer, err := i.session.call(ctx, op, request, streams)
 	if err == nil {
 		return answer, nil
@@ -168,6 +171,7 @@ func (p *Plugin) Pause(ctx context.Context) error {
 	if p.instance == nil || p.instance.group == nil {
 		return nil
 	}
+	p.instance.group.signal(syscall.SIGSTOP)
 	if err := p.instance.group.suspended(ctx); err != nil {
 		p.wake()
 		return err
@@ -235,7 +239,7 @@ func (p *Plugin) running(ctx context.Context) (*instance, error) {
 	if p.instance != nil {
 		return p.instance, nil
 	}
-	if p.ends >= maxEnds {
+	if p.ends >= maxEnds && p.o.Attach == "" {
 		return nil, &sdk.Error{Code: sdk.CodeCrashed, Message: fmt.Sprintf("the plugin ended %d times and is not started again: %v", p.ends, p.lastEnd)}
 	}
 	i, err := p.start(ctx)

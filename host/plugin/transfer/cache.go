@@ -125,7 +125,8 @@ func (c *Cache) write(ctx context.Context, blob sdk.Blob, content sdk.Content) e
 }
 
 func readOnly(what string) error {
-	return &sdk.Error{Code: sdk.CodeUnsupported, Message: "the plugin can be read only: it takes no " + what + `; give the cache roles = ["read"]`}
+	text := "the plugin can be read only: it takes no " + what + `; give the cache roles = ["read"]`
+	return &sdk.Error{Code: sdk.CodeUnsupported, Message: text}
 }
 
 var _ sdk.Cache = (*Cache)(nil)

@@ -208,7 +208,10 @@ func TestGetRefuses(t *testing.T) {
 			http.Error(w, "no", 500)
 		})},
 		{name: "always 403", held: content, blob: blob, code: sdk.CodeUnauthorized, requests: 1, fault: always(func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, "no", 403)
+			http.Error(w, "no", http.StatusForbidden)
+		})},
+		{name: "never an answer", held: content, blob: blob, code: sdk.CodeUnavailable, requests: 10, fault: always(func(w http.ResponseWriter, _ *http.Request) {
+			hijack(w, "")
 		})},
 		{name: "redirect", held: content, blob: blob, code: sdk.CodeInternal, requests: 1, fault: always(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusFound)
@@ -219,7 +222,7 @@ func TestGetRefuses(t *testing.T) {
 		})},
 		{name: "a wait of an hour", held: content, blob: blob, code: sdk.CodeUnavailable, requests: 1, fault: always(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "3600")
-			http.Error(w, "no", 429)
+			http.Error(w, "no", http.StatusTooManyRequests)
 		})},
 		{name: "no digest", blob: sdk.Blob{Digest: "sha256:abc", Size: 1}, code: sdk.CodeInvalid},
 		{name: "longer than it says, without a length", blob: blob, want: transfer.ErrMismatch, requests: 1, fault: always(func(w http.ResponseWriter, _ *http.Request) {
@@ -238,6 +241,9 @@ func TestGetRefuses(t *testing.T) {
 			got, err := get(t.Context(), engine(t), tt.blob, s.getPlan("/blob"), nil)
 			if err == nil {
 				t.Fatalf("there is no error, but %d bytes", len(got))
+			}
+			if errors.Is(err, io.EOF) {
+				t.Errorf("error %v passes for the end of the blob", err)
 			}
 			if tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("error %v does not wrap %v", err, tt.want)

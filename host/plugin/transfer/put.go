@@ -24,34 +24,35 @@ import (
 // are sent at once from there, others one after the other, and it is opened again where one has to be repeated. Its last
 // bytes are held back until its digest is known to be right; a file's digest is vouched for by who offers it.
 func (e *Engine) Put(ctx context.Context, blob sdk.Blob, content sdk.Content, plan sdk.Transfer, replan Replan) (sdk.TransferResult, error) {
-	result, err := e.put(ctx, blob, content, plan, replan)
+	u := &upload{engine: e, blob: blob, plan: plan}
+	result, err := u.put(ctx, content, replan)
 	if err != nil {
 		return sdk.TransferResult{}, fmt.Errorf("put blob %q: %w", abbreviate(string(blob.Digest)), err)
 	}
 	return result, nil
 }
 
-func (e *Engine) put(ctx context.Context, blob sdk.Blob, content sdk.Content, plan sdk.Transfer, replan Replan) (_ sdk.TransferResult, err error) {
-	if blob.Size < 0 {
-		return sdk.TransferResult{}, invalid("the size %d is negative", blob.Size)
+func (u *upload) put(ctx context.Context, content sdk.Content, replan Replan) (_ sdk.TransferResult, err error) {
+	if u.blob.Size < 0 {
+		return sdk.TransferResult{}, invalid("the size %d is negative", u.blob.Size)
 	}
-	if _, err := newVerifier(blob); err != nil {
+	if _, err := newVerifier(u.blob); err != nil {
 		return sdk.TransferResult{}, err
 	}
-	if err := checkPut(plan, blob.Size); err != nil {
+	if err := checkPut(u.plan, u.blob.Size); err != nil {
 		return sdk.TransferResult{}, err
 	}
-	if len(plan.Parts) == 0 {
-		return sdk.TransferResult{Token: plan.Token}, nil
+	if len(u.plan.Parts) == 0 {
+		return sdk.TransferResult{Token: u.plan.Token}, nil
 	}
-	u := &upload{engine: e, blob: blob, plan: plan, done: make([]*sdk.PartResult, len(plan.Parts))}
+	u.done = make([]*sdk.PartResult, len(u.plan.Parts))
 	if content.File != "" {
-		if u.file, err = openFile(blob, content.File); err != nil {
+		if u.file, err = openFile(u.blob, content.File); err != nil {
 			return sdk.TransferResult{}, err
 		}
 		defer func() { err = errors.Join(err, u.file.Close()) }()
 	} else {
-		if u.stream, err = newStream(ctx, blob, content); err != nil {
+		if u.stream, err = newStream(ctx, u.blob, content); err != nil {
 			return sdk.TransferResult{}, err
 		}
 		defer func() { err = errors.Join(err, u.stream.Close()) }()
@@ -198,7 +199,7 @@ func (u *upload) sendNext(ctx context.Context, g *errgroup.Group, i int) error {
 		return err
 	}
 	if n == 0 {
-		if _, err := u.stream.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := u.stream.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			return err // an empty blob has nothing to be held back but the request
 		}
 	}

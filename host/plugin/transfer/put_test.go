@@ -94,7 +94,7 @@ func TestPutPassingFaults(t *testing.T) {
 		"500 before reading": func(w http.ResponseWriter, _ *http.Request) bool { http.Error(w, "no", 500); return true },
 		"503 after reading": func(w http.ResponseWriter, r *http.Request) bool {
 			_, _ = io.Copy(io.Discard, r.Body)
-			http.Error(w, "no", 503)
+			http.Error(w, "no", http.StatusServiceUnavailable)
 			return true
 		},
 		"reset": func(w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "") },
@@ -276,7 +276,7 @@ func TestErrorsHideQueries(t *testing.T) {
 		if n%2 == 1 {
 			return hijack(w, "")
 		}
-		http.Error(w, "\x1b[31m<b>SlowDown</b>", 503)
+		http.Error(w, "\x1b[31m<b>SlowDown</b>", http.StatusServiceUnavailable)
 		return true
 	}
 	var warnings []string

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -86,12 +87,12 @@ func (r *reader) Read(p []byte) (int, error) {
 	if err == nil && r.verify.tooMany() {
 		err = io.EOF
 	}
-	if err == io.EOF {
+	if err == io.EOF { //nolint:errorlint // our own readers return it as it is, and nothing that wraps it
 		if wrong := r.verify.verdict(); wrong != nil {
 			err = wrong
 		}
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("get blob %q: %w", r.verify.blob.Digest, err)
 	}
 	r.err = err

@@ -63,6 +63,9 @@ func plain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if errors.Is(err, io.EOF) { // must not pass for the end of the blob with whoever looks into the error
+		return &sdk.Error{Code: sdk.CodeUnavailable, Retryable: true, Message: "the server closed the connection instead of answering"}
+	}
 	return err
 }
 

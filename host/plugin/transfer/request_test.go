@@ -35,9 +35,13 @@ func TestRefusalCodes(t *testing.T) {
 		status int
 		want   sdk.ErrorCode
 	}{
-		{"GET", 404, sdk.CodeNotFound}, {"GET", 410, sdk.CodeNotFound}, {"PUT", 404, sdk.CodeInternal},
-		{"GET", 401, sdk.CodeUnauthorized}, {"PUT", 403, sdk.CodeUnauthorized},
-		{"PUT", 503, sdk.CodeUnavailable}, {"GET", 400, sdk.CodeInternal},
+		{"GET", 404, sdk.CodeNotFound},
+		{"GET", 410, sdk.CodeNotFound},
+		{"PUT", 404, sdk.CodeInternal},
+		{"GET", 401, sdk.CodeUnauthorized},
+		{"PUT", 403, sdk.CodeUnauthorized},
+		{"PUT", 503, sdk.CodeUnavailable},
+		{"GET", 400, sdk.CodeInternal},
 	} {
 		err := error(&refusal{method: tt.method, status: tt.status})
 		if got := sdk.AsError(err).Code; got != tt.want || errors.Is(err, sdk.ErrNotFound) != (tt.want == sdk.CodeNotFound) {

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -55,7 +56,7 @@ func (s *segment) Read(p []byte) (int, error) {
 		if err == nil {
 			continue
 		}
-		if err == io.EOF && s.to < 0 && s.body.to < 0 {
+		if errors.Is(err, io.EOF) && s.to < 0 && s.body.to < 0 {
 			s.to = s.at // where the end was not known, it is here
 			break
 		}

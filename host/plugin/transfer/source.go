@@ -134,7 +134,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		var err error
 		n, err = s.in.Read(p[:min(int64(len(p)), left)])
 		_, _ = s.verify.Write(p[:n])
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = s.verify.verdict()
 		}
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trowel-build/trowel/host/plugin/manifest"
 	"github.com/trowel-build/trowel/host/plugin/transport"
 	"github.com/trowel-build/trowel/sdk"
 	"github.com/trowel-build/trowel/sdk/abi"
@@ -62,6 +63,12 @@ func Open(o Options) (*Plugin, error) {
 	info, err := Inspect(o.Module)
 	if err == nil {
 		err = info.check(p.limits.Memory)
+	}
+	if err == nil {
+		// wazero believes what a module says it has, and would take memory for it before it looks.
+		if err = manifest.Vet(o.Module); err != nil {
+			err = &sdk.Error{Code: sdk.CodeInvalid, Message: err.Error()}
+		}
 	}
 	engine := o.Engine
 	if err == nil && engine == nil {

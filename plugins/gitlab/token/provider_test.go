@@ -162,6 +162,7 @@ func TestRules(t *testing.T) {
 		{"registry.example.com/platform/shop", "pull", []string{jobToken, deploy}},
 		{"registry.example.com/platformer/shop", "pull", []string{deploy, jobToken}},
 		{"a.example.org:5050/team/app-1/web", "pull,push", []string{bot}},
+		{"a.example.org:5050/team/app-1.2", "pull", []string{bot}},
 		{"a.example.org/team/app-1", "pull", []string{"not_mine"}},
 		{"a.b.example.org:5050/team/app-1", "pull", []string{"not_mine"}},
 		{"a.example.org:5050/team/other", "pull", []string{"not_mine"}},

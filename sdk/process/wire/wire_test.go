@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestFrames(t *testing.T) {
@@ -26,8 +26,8 @@ func TestFrames(t *testing.T) {
 		if err := Decode(Append(nil, &f), &got); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(f, got); diff != "" {
-			t.Error(diff)
+		if !reflect.DeepEqual(got, f) {
+			t.Errorf("got %+v, want %+v", got, f)
 		}
 	}
 }
@@ -46,8 +46,8 @@ func TestDecode(t *testing.T) {
 		if err := Decode([]byte(text), &got); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: %s", name, diff)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
 		}
 		if cap(got.Body) != len(got.Body) {
 			t.Errorf("%s: appending to the body writes into what follows it", name)
@@ -83,8 +83,8 @@ func FuzzDecode(f *testing.F) {
 		if len(once.Body) == 0 {
 			once.Body = nil
 		}
-		if diff := cmp.Diff(once, again); diff != "" {
-			t.Error(diff)
+		if !reflect.DeepEqual(again, once) {
+			t.Errorf("got %+v, want %+v", again, once)
 		}
 	})
 }
@@ -106,8 +106,8 @@ func TestProtoText(t *testing.T) {
 		"CALL": int(KindCall), "ANSWER": int(KindAnswer), "HOST_CALL": int(KindHostCall), "HOST_ANSWER": int(KindHostAnswer),
 		"LOG": int(KindLog), "DATA": int(KindData), "END": int(KindEnd), "WINDOW": int(KindWindow), "CANCEL": int(KindCancel),
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 	for _, says := range []string{
 		"package trowel.v1;", "service Plugin {", "rpc Session(stream Frame) returns (stream Frame);", CookieName + "=" + CookieValue, Lifeline,

@@ -28,12 +28,13 @@ import (
 
 func main() {
 	launcher := host.NewLauncher()
+	ctx := context.Background()
 	err := errors.New("usage: credentiallab PLUGIN CONTEXT TAG, or docker-credential-lab get")
 	switch {
 	case filepath.Base(os.Args[0]) == "docker-credential-lab":
-		err = help()
+		err = help(ctx)
 	case len(os.Args) == 4:
-		err = build(context.Background(), launcher, os.Args[1], os.Args[2], os.Args[3])
+		err = build(ctx, launcher, os.Args[1], os.Args[2], os.Args[3])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "credentiallab: error:", err)
@@ -46,12 +47,16 @@ func main() {
 }
 
 // help answers as a credential helper.
-func help() error {
+func help(ctx context.Context) error {
 	server, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return err
 	}
-	resp, err := http.Get(os.Getenv("LAB_PASSWORDS"))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, os.Getenv("LAB_PASSWORDS"), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
 	}
@@ -145,8 +150,11 @@ func compiledIn(ctx context.Context, registry string) (sdk.CredentialProvider, f
 	if err != nil {
 		return nil, nil, err
 	}
-	close := func() error { services.Close(); return nil }
-	return list.Provider(&served{p, services}), close, nil
+	end := func() error {
+		services.Close()
+		return nil
+	}
+	return list.Provider(&served{p, services}), end, nil
 }
 
 // served gives a provider the host's services, and fills in what it answers.
