@@ -15,7 +15,7 @@ import (
 func (w Wants) Missing(granted service.Grants) Wants {
 	var missing Wants
 	for _, h := range w.Hosts {
-		if !slices.ContainsFunc(granted.Hosts, func(g string) bool { return covers(g, h) }) {
+		if !service.Covers(granted.Hosts, h) {
 			missing.Hosts = append(missing.Hosts, h)
 		}
 	}
@@ -49,17 +49,6 @@ func (w Wants) Beyond(earlier Wants) Wants {
 		before.Secrets[s.Name] = service.Secret{Use: s.Use}
 	}
 	return w.Missing(before)
-}
-
-// covers says whether a granted host is the wanted one or a pattern for it. It serves messages alone: what a plugin may
-// reach is decided by package service.
-func covers(granted, wanted string) bool {
-	g, w := strings.ToLower(strings.TrimPrefix(granted, "https://")), strings.ToLower(strings.TrimPrefix(wanted, "https://"))
-	if g == w || strings.TrimSuffix(g, ":443") == strings.TrimSuffix(w, ":443") {
-		return true
-	}
-	domain, isPattern := strings.CutPrefix(g, "*")
-	return isPattern && strings.HasPrefix(domain, ".") && strings.HasSuffix(w, domain) && len(w) > len(domain)
 }
 
 // TOML is what the user would write under [plugins.NAME.allow] to grant the wants beside what is granted already.

@@ -291,7 +291,8 @@ func TestSocketRefuses(t *testing.T) {
 	if err == nil {
 		_, err = stranger.Read(answer)
 	}
-	if err == nil || !strings.Contains(err.Error(), "certificate required") {
+	// Where the server has closed the connection before the request was written, that is all the client learns.
+	if err == nil || !strings.Contains(err.Error(), "certificate required") && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("a connection without a certificate: %v", err)
 	}
 	if stranger.ConnectionState().Version != tls.VersionTLS13 {

@@ -138,9 +138,10 @@ func (p *Plugin) Call(ctx context.Context, op abi.Op, request []byte, streams ab
 		return nil, err
 	}
 	if p.o.Attach == "" { // there somebody may look at the call in a debugger
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, p.o.Limits.Timeout, timeoutError("the call took longer than", p.o.Limits.Timeout))
-		defer cancel()
+		var stop func()
+		over := timeoutError("the call took longer than", p.o.Limits.Timeout)
+		ctx, streams, stop = transport.Patience(ctx, p.o.Limits.Timeout, over, streams)
+		defer stop()
 	}
 	answer, err := i.session.call(ctx, op, request, streams)
 	if err == nil {

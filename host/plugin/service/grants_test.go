@@ -108,31 +108,6 @@ files "stage"
 	}
 }
 
-func TestMissing(t *testing.T) {
-	t.Parallel()
-	wants := service.Wants{
-		Hosts: []string{"b.example.com:9000", "a.example.com", "x.s3.example.com", "*.s3.example.com", "10.1.0.0/16"}, Env: []string{"REGION", "ZONE"},
-		Secrets: map[string]string{"key": "sign-aws4", "tok": "header"}, Files: []string{"context", "stage"},
-	}
-	files := []string{"context"}
-	got := service.Missing(wants, service.Grants{Hosts: []string{"a.example.com"}, Env: []string{"ZONE"}, Files: &files,
-		Secrets: map[string]service.Secret{"tok": fromEnv("A", "reply")}})
-	want := []string{
-		`+ hosts: "*.s3.example.com", "10.1.0.0/16", "b.example.com:9000", "x.s3.example.com"`, `+ env: "REGION"`,
-		`+ secrets: "key" (use "sign-aws4"), "tok" (use "header")`, `+ files: "stage"`,
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	got = service.Missing(wants, service.Grants{
-		Hosts: []string{"A.example.com:443", "*.example.com:9000", "*.s3.example.com", "10.0.0.0/8"}, Env: []string{"ZONE", "REGION"},
-		Secrets: map[string]service.Secret{"tok": fromEnv("A", "header"), "key": fromEnv("A", "sign-aws4")},
-	})
-	if diff := cmp.Diff([]string(nil), got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
 func TestEnv(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -246,5 +221,18 @@ func TestDo(t *testing.T) {
 	} {
 		_, err = abi.Result(pure.Do(t.Context(), op, request))
 		wantError(t, err, sdk.CodeDenied, "plugins.p.pure = false")
+	}
+}
+
+func TestCovers(t *testing.T) {
+	t.Parallel()
+	granted := []string{"A.example.com:443", "*.example.com:9000", "*.s3.example.com", "10.0.0.0/8"}
+	for wanted, want := range map[string]bool{
+		"a.example.com": true, "b.example.com": false, "b.example.com:9000": true, "x.s3.example.com": true,
+		"*.s3.example.com": true, "*.example.com": false, "10.1.0.0/16": true, "11.0.0.0/8": false, "": false,
+	} {
+		if got := service.Covers(granted, wanted); got != want {
+			t.Errorf("%q: %v", wanted, got)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/trowel-build/trowel/host/plugin/transport"
 	"github.com/trowel-build/trowel/sdk"
 	"github.com/trowel-build/trowel/sdk/abi"
 )
@@ -96,10 +97,11 @@ func (p *Plugin) work(ctx context.Context, cancel context.CancelCauseFunc, j job
 	if j.fresh && i.tier.interpreted {
 		go p.supersede(ctx, cancel)
 	}
-	over := time.AfterFunc(p.limits.Timeout, func() { cancel(errTimeout) })
-	defer over.Stop()
+	over, streams, stop := transport.Patience(ctx, p.limits.Timeout, errTimeout, j.streams)
+	defer stop()
+	defer context.AfterFunc(over, func() { cancel(context.Cause(over)) })()
 	i.calls++
-	answer, err := p.enter(ctx, i, newSession(p.services, j.op, j.request, j.streams))
+	answer, err := p.enter(ctx, i, newSession(p.services, j.op, j.request, streams))
 	if err != nil || j.fresh || i.worn(p.limits.Memory) {
 		p.pool.discard(after, i)
 	} else {
