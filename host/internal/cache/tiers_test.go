@@ -105,7 +105,7 @@ func TestTiers(t *testing.T) {
 		t.Errorf("a damaged blob: error %v", err)
 	}
 	held := tiers.Held(t.Context(), []sdk.Digest{"sha256:x", "sha256:y", "sha256:bad", "sha256:z"})
-	if diff := cmp.Diff(map[sdk.Digest]bool{"sha256:x": true, "sha256:y": true, "sha256:bad": false}, held); diff != "" {
+	if diff := cmp.Diff(map[sdk.Digest]bool{"sha256:x": true, "sha256:y": true}, held); diff != "" {
 		t.Errorf("held (-want +got):\n%s", diff)
 	}
 }
@@ -124,5 +124,64 @@ func TestDecodeRefusesHalfRecords(t *testing.T) {
 		if _, ok := decode([]byte(bad)); ok {
 			t.Errorf("%q passes for a record", bad)
 		}
+	}
+}
+
+// TestPlaces holds that remote backends are asked for what is not on this machine, and that what they have is put there.
+func TestPlaces(t *testing.T) {
+	t.Parallel()
+	near, far := newMemory(map[sdk.Key][]byte{"a": []byte("near")}), newMemory(map[sdk.Key][]byte{"a": []byte("far"), "b": []byte("far")})
+	tiers := NewTiers([]Tier{
+		{Name: "near", Cache: near, Roles: Read | Write},
+		{Name: "far", Cache: far, Roles: Read | Write, Place: Remote},
+	}, nil, func(text string) { t.Error(text) })
+	if got := tiers.Records(t.Context(), []sdk.Key{"a"}); string(got["a"]) != "near" || far.calls != 0 {
+		t.Errorf("records %q after %d calls far away", got, far.calls)
+	}
+	got := tiers.Records(t.Context(), []sdk.Key{"a", "b", "c"})
+	tiers.Wait()
+	if diff := cmp.Diff(map[sdk.Key][]byte{"a": []byte("near"), "b": []byte("far")}, got); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+	if string(near.records["b"]) != "far" || far.calls != 1 {
+		t.Errorf("near has %q after %d calls far away", near.records, far.calls)
+	}
+	tiers.PutBaseBlob(t.Context(), sdk.Blob{Digest: "sha256:base"}, sdk.Content{})
+	if !near.blobs["sha256:base"] || far.blobs["sha256:base"] {
+		t.Error("a blob of a base was not put into just what is near")
+	}
+	far.blobs["sha256:x"] = true
+	found, err := tiers.Blob(t.Context(), "sha256:x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found.Fill(t.Context(), sdk.Blob{Digest: "sha256:x"}, sdk.Content{})
+	if !near.blobs["sha256:x"] {
+		t.Error("a blob that was found far away is not near now")
+	}
+}
+
+// TestHopeless holds that a backend that does nothing but fail is left alone, for reading and writing apart.
+func TestHopeless(t *testing.T) {
+	t.Parallel()
+	down := newMemory(nil)
+	down.err = errors.New("no route")
+	var warnings []string
+	tiers := NewTiers([]Tier{{Name: "down", Cache: down, Roles: Read | Write, Place: Remote}}, nil, func(text string) { warnings = append(warnings, text) })
+	for range 10 {
+		tiers.Records(t.Context(), []sdk.Key{"a"})
+	}
+	if down.calls != maxFailures || len(warnings) != maxFailures {
+		t.Errorf("%d calls and the warnings %q", down.calls, warnings)
+	}
+	if tiers.ReadOnly() {
+		t.Error("a backend that cannot be read is not written to")
+	}
+	down.err = &sdk.Error{Code: sdk.CodeUnsupported, Message: "takes no blobs"}
+	warnings = nil
+	tiers.PutBlob(t.Context(), sdk.Blob{}, sdk.Content{})
+	tiers.PutBlob(t.Context(), sdk.Blob{}, sdk.Content{})
+	if !tiers.ReadOnly() || len(warnings) != 1 {
+		t.Errorf("a backend that takes nothing is written to, with the warnings %q", warnings)
 	}
 }
