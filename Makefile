@@ -4,6 +4,7 @@ GOFUMPT       ?= mvdan.cc/gofumpt@v0.12.0
 GOLANGCI_LINT ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BIN           ?= bin/trowel
+PLUGINS       := gitlab jsonnet s3
 
 export CGO_ENABLED = 0
 
@@ -16,9 +17,9 @@ build: plugins ## build bin/trowel, one static binary with its plugins in it
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/trowel
 
 plugins: ## compile the plugins of plugins/ to WebAssembly, to be embedded by the next build
-	@set -e; for p in $$(cd plugins && ls -d */ | grep -v dist); do p=$${p%/}; \
-	  $(GO) run ./cmd/trowel plugin build plugins/$$p -o plugins/dist/$$p.wasm; \
-	  gzip -9nf plugins/dist/$$p.wasm; done
+	$(GO) build -o bin/bare ./cmd/trowel
+	@set -e; for p in $(PLUGINS); do bin/bare plugin build plugins/$$p -o plugins/dist/$$p.wasm; done
+	$(GO) run ./plugins/pack $(PLUGINS:%=plugins/dist/%.wasm)
 
 test: ## run the tests; what only root may do is tested when run as root
 	$(GO) test -timeout 20m ./...
@@ -56,4 +57,4 @@ check: ## all that a change must pass, but for e2e; fails if it leaves the tree 
 	git diff --exit-code
 
 clean: ## remove what build made
-	rm -rf bin
+	rm -rf bin plugins/dist/*.wasm*

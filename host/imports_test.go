@@ -39,7 +39,7 @@ var homes = map[string][]string{
 	"github.com/distribution/reference":                   {"host/internal/plan", "host/internal/registry", "host/internal/output"},
 	"github.com/google/go-containerregistry":              {"host/internal/registry"},
 	"github.com/google/go-containerregistry/pkg/registry": {"cmd/trowel"}, // the embedded registry
-	"github.com/klauspost/compress":                       {"host/internal/layer", "host/internal/filecopy"},
+	"github.com/klauspost/compress":                       {"host/internal/layer", "host/internal/filecopy", "plugins"},
 	"github.com/moby/buildkit":                            {"host/internal/dockerfile"},
 	"github.com/moby/buildkit/util/suggest":               {"host/internal"},
 	"github.com/moby/patternmatcher":                      {"host/internal/buildcontext", "host/internal/filecopy"},

@@ -4,14 +4,13 @@
 package plugins
 
 import (
-	"bytes"
-	"compress/gzip"
 	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 //go:embed dist
@@ -31,7 +30,7 @@ func Names() []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".wasm.gz"); ok {
+		if name, ok := strings.CutSuffix(e.Name(), ".wasm.zst"); ok {
 			names = append(names, name)
 		}
 	}
@@ -40,23 +39,21 @@ func Names() []string {
 
 // Module returns a plugin's WebAssembly module, or an error wrapping [ErrUnknown].
 func Module(name string) ([]byte, error) {
-	packed, err := dist.ReadFile("dist/" + name + ".wasm.gz")
+	packed, err := dist.ReadFile("dist/" + name + ".wasm.zst")
 	if err != nil {
 		if names := Names(); len(names) > 0 {
 			return nil, fmt.Errorf("plugin %q: %w: it has %s", name, ErrUnknown, strings.Join(names, ", "))
 		}
 		return nil, fmt.Errorf("plugin %q: %w: it was built without them, which make build would not", name, ErrUnknown)
 	}
-	r, err := gzip.NewReader(bytes.NewReader(packed))
+	r, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxModule), zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, fmt.Errorf("unpack plugin %q: %w", name, err)
 	}
-	module, err := io.ReadAll(io.LimitReader(r, maxModule+1))
+	defer r.Close()
+	module, err := r.DecodeAll(packed, nil)
 	if err != nil {
 		return nil, fmt.Errorf("unpack plugin %q: %w", name, err)
-	}
-	if len(module) > maxModule {
-		return nil, fmt.Errorf("unpack plugin %q: it has more than %d bytes", name, maxModule)
 	}
 	return module, nil
 }

@@ -14,8 +14,8 @@ const proxyPath = "/dependency_proxy/containers/"
 // byDefault returns the tokens that a GitLab job would use for a request, the best one first. Without a configured
 // registry it is the job that says which one is its own.
 func (p *Provider) byDefault(ctx context.Context, request sdk.CredentialRequest) ([]string, error) {
-	var job jobFacts
-	if err := job.read(ctx, p.settings); err != nil {
+	job, err := p.jobFacts(ctx)
+	if err != nil {
 		return nil, err
 	}
 	registry, pushes := canonicalHost(request.Registry), slices.Contains(request.Actions, push)
@@ -46,23 +46,21 @@ type jobFacts struct {
 	deployUser string
 }
 
-func (f *jobFacts) read(ctx context.Context, s settings) error {
+func (p *Provider) jobFacts(ctx context.Context) (f jobFacts, err error) {
 	var all [4]variable
 	for i, name := range []string{varRegistry, varProxyServer, varProject, varDeployUser} {
-		v, err := look(ctx, name)
-		if err != nil {
-			return err
+		if all[i], err = p.variables.look(ctx, name); err != nil {
+			return f, err
 		}
-		all[i] = v
 	}
 	f.registry, f.proxy, f.project, f.deployUser = all[0], all[1], strings.ToLower(all[2].value), all[3].value
-	if s.registry != "" {
-		f.registry.value = s.registry
+	if p.settings.registry != "" {
+		f.registry.value = p.settings.registry
 	}
-	if user := s.kinds[kindDeploy].user; user != "" {
+	if user := p.settings.kinds[kindDeploy].user; user != "" {
 		f.deployUser = user
 	}
-	return nil
+	return f, nil
 }
 
 // owns says whether a repository is in the registry of the job's project.

@@ -14,7 +14,8 @@ const maxTurns = 1000
 
 // Provider answers with one of GitLab's tokens.
 type Provider struct {
-	settings settings
+	settings  settings
+	variables variables
 
 	mu    sync.Mutex
 	turns map[string]int // how often a request was told that its token was refused
@@ -35,7 +36,7 @@ func (p *Provider) Credential(ctx context.Context, request sdk.CredentialRequest
 		p.explain(ctx, request, fitting)
 	}
 	k := p.settings.kinds[fitting[turns%len(fitting)]]
-	user, err := k.userName(ctx)
+	user, err := p.userName(ctx, k)
 	if err != nil {
 		return sdk.Credential{}, err
 	}
@@ -109,11 +110,11 @@ func purpose(request sdk.CredentialRequest) string {
 }
 
 // userName is the user that goes with the token.
-func (k kind) userName(ctx context.Context) (string, error) {
+func (p *Provider) userName(ctx context.Context, k kind) (string, error) {
 	if k.user != "" {
 		return k.user, nil
 	}
-	v, err := look(ctx, k.userVar)
+	v, err := p.variables.look(ctx, k.userVar)
 	switch {
 	case err != nil:
 		return "", err

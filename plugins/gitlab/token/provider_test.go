@@ -260,7 +260,7 @@ func TestWhatUsersAreTold(t *testing.T) {
 		}
 	}
 	// A host that cannot be asked is no missing variable.
-	if _, err := p.Credential(t.Context(), r); err == nil || errors.Is(err, sdk.ErrNotMine) {
+	if _, err := open(t, nil).Credential(t.Context(), r); err == nil || errors.Is(err, sdk.ErrNotMine) {
 		t.Errorf("without a host: %v", err)
 	}
 }

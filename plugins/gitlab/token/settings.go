@@ -83,7 +83,7 @@ func New(_ context.Context, config *sdk.Config) (sdk.CredentialProvider, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Provider{settings: s, turns: map[string]int{}}, nil
+	return &Provider{settings: s, variables: variables{read: map[string]variable{}}, turns: map[string]int{}}, nil
 }
 
 func readSettings(config *sdk.Config) (settings, error) {

@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"sync"
 
 	"github.com/trowel-build/trowel/sdk"
 )
@@ -23,16 +24,25 @@ type variable struct {
 	granted bool
 }
 
+// variables are those that were read: a job's do not change.
+type variables struct {
+	mu   sync.Mutex
+	read map[string]variable
+}
+
 // look reads a variable. One that was not granted counts as not set, so that a user need grant no more than is used.
-func look(ctx context.Context, name string) (variable, error) {
+func (v *variables) look(ctx context.Context, name string) (variable, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if known, ok := v.read[name]; ok {
+		return known, nil
+	}
 	value, err := sdk.Env(ctx, name)
-	if err != nil {
-		if sdk.AsError(err).Code == sdk.CodeDenied {
-			return variable{name: name}, nil
-		}
+	if err != nil && sdk.AsError(err).Code != sdk.CodeDenied {
 		return variable{}, err
 	}
-	return variable{name: name, value: value, granted: true}, nil
+	v.read[name] = variable{name: name, value: value, granted: err == nil}
+	return v.read[name], nil
 }
 
 // cure says how the variable comes to be known.
