@@ -28,12 +28,22 @@ func (v *vault) forRegistry(name string, t target) (string, error) {
 	patterns, bound := v.hosts[name]
 	for _, p := range patterns {
 		if p.matchesHost(t) {
-			return v.value(name)
+			return v.fresh(name)
 		}
 	}
 	if bound {
 		return "", fault(sdk.CodeDenied, "the secret %q is not granted for the registry %q: add %q to plugins.%s.allow.secrets.%s.hosts",
 			name, t.hostport(), strings.TrimPrefix(t.grant(), "http://"), v.plugin, name)
 	}
+	return v.fresh(name)
+}
+
+// fresh reads a secret anew if it is in a file: a registry may just have refused what the file held before.
+func (v *vault) fresh(name string) (string, error) {
+	v.mu.Lock()
+	if v.grants[name].File != "" {
+		delete(v.values, name)
+	}
+	v.mu.Unlock()
 	return v.value(name)
 }

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -293,5 +295,23 @@ func TestFillReply(t *testing.T) {
 	} {
 		_, err := s.FillReply(row.text, row.registry)
 		wantError(t, err, row.code, row.want)
+	}
+}
+
+// TestReplyReadsFilesAnew holds that a one-time password that was renewed in its file is what the next reply has.
+func TestReplyReadsFilesAnew(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	file := filepath.Join(t.TempDir(), "password")
+	s := l.services(service.Grants{Secrets: map[string]service.Secret{
+		"job": {SecretSource: service.SecretSource{File: file}, Use: service.UseReply},
+	}}, func(o *service.Options) { o.Kind = sdk.KindCredential })
+	for _, password := range []string{"the-first", "the-second"} {
+		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.FillReply("{{secret:job}}", "registry.example.com"); err != nil || got != password {
+			t.Errorf("%q, %v, want %q", got, err, password)
+		}
 	}
 }
