@@ -10,8 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
