@@ -64,6 +64,7 @@ digest; a build runs what is locked and nothing else.`,
 		p.pluginInstallCommand(p.warmPlugin), p.pluginListCommand(), p.pluginVerifyCommand(), p.pluginInspectCommand(),
 		p.pluginPullCommand(), p.pluginPushCommand(),
 	)
+	cmd.AddCommand(p.pluginAuthorCommands()...)
 	return cmd
 }
 

@@ -246,15 +246,15 @@ function hello(plugin: Plugin, config: Value): Value {
 // JSON.
 
 function quote(s: string): string {
-  let out = '"';
+  const parts = new Array<string>();
   let from = 0;
   for (let i = 0; i < s.length; i++) {
     const c = s.charCodeAt(i);
     if (c >= 0x20 && c != 0x22 && c != 0x5c) continue;
-    out += s.substring(from, i) + "\\u00" + (c < 16 ? "0" : "") + c.toString(16);
+    parts.push(s.substring(from, i) + "\\u00" + (c < 16 ? "0" : "") + c.toString(16));
     from = i + 1;
   }
-  return out + s.substring(from) + '"';
+  return '"' + (parts.length == 0 ? s : parts.join("") + s.substring(from)) + '"';
 }
 
 /** Reads JSON; null if it is none. */
@@ -378,20 +378,23 @@ class Reader {
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 function base64(b: Uint8Array): string {
-  const parts = new Array<string>();
-  for (let i = 0; i < b.length; i += 3) {
+  const out = new Uint8Array(((b.length + 2) / 3) * 4);
+  for (let i = 0, at = 0; i < b.length; i += 3, at += 4) {
     const n = min(3, b.length - i);
     const v = (<u32>b[i] << 16) | (n > 1 ? <u32>b[i + 1] << 8 : 0) | (n > 2 ? <u32>b[i + 2] : 0);
-    parts.push(DIGITS.charAt(v >> 18) + DIGITS.charAt((v >> 12) & 63)
-      + (n > 1 ? DIGITS.charAt((v >> 6) & 63) : "=") + (n > 2 ? DIGITS.charAt(v & 63) : "="));
+    out[at] = <u8>DIGITS.charCodeAt(v >> 18);
+    out[at + 1] = <u8>DIGITS.charCodeAt((v >> 12) & 63);
+    out[at + 2] = n > 1 ? <u8>DIGITS.charCodeAt((v >> 6) & 63) : 0x3d;
+    out[at + 3] = n > 2 ? <u8>DIGITS.charCodeAt(v & 63) : 0x3d;
   }
-  return parts.join("");
+  return String.UTF8.decode(out.buffer);
 }
 
 function unbase64(s: string): ArrayBuffer {
-  const out = new Array<u8>();
+  const out = new Uint8Array((s.length / 4) * 3 + 3);
   let bits: u32 = 0;
   let have = 0;
+  let n = 0;
   for (let i = 0; i < s.length; i++) {
     const d = DIGITS.indexOf(s.charAt(i));
     if (d < 0) break;
@@ -399,10 +402,8 @@ function unbase64(s: string): ArrayBuffer {
     have += 6;
     if (have >= 8) {
       have -= 8;
-      out.push(<u8>(bits >> have));
+      out[n++] = <u8>(bits >> have);
     }
   }
-  const b = new ArrayBuffer(out.length);
-  for (let i = 0; i < out.length; i++) store<u8>(changetype<usize>(b) + i, out[i]);
-  return b;
+  return out.buffer.slice(0, n);
 }

@@ -42,9 +42,9 @@ func TestCredentialExpiry(t *testing.T) {
 		"token that does not tell":        {lasting, nil, both, withHelper, nil},
 		"one-time password":               {oneTime, nil, both, withHelper, nil},
 		"one-time password, told":         {oneTime, honest(), both, withHelper, nil},
-		"gitlab, compiled in":             {lasting, nil, both, withGitLab("compiled-in"), nil},
-		"gitlab, a WebAssembly module":    {lasting, nil, both, withGitLab("gitlab.wasm"), nil},
-		"gitlab, a process":               {lasting, nil, both, withGitLab("gitlab"), nil},
+		"gitlab, compiled in":             {lasting, nil, both, withGitLab, nil},
+		"gitlab, a WebAssembly module":    {lasting, nil, both, withPlugin("gitlab.wasm"), nil},
+		"gitlab, a process":               {lasting, nil, both, withPlugin("gitlab"), nil},
 		"the same password for ever":      {onlyOnce, nil, slowness{push: true}, withHelper, []string{`push blob "`, "access denied", "the basic credential of ci", "pull and push in \"team/app\""}},
 		"the same password, while pulled": {onlyOnce, nil, slowness{pull: true}, withHelper, []string{`pull blob "`, "access denied", "the basic credential of ci"}},
 	} {

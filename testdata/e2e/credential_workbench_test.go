@@ -167,16 +167,48 @@ func withHelper(t *testing.T, j *job) *exec.Cmd {
 	return j.trowelBuild(t, j.environment(t, "DOCKER_CONFIG="+dir, "LAB_PASSWORDS="+j.authority.URL+"/password"))
 }
 
-// withGitLab builds with the plugin gitlab in a job's environment.
-func withGitLab(program string) func(t *testing.T, j *job) *exec.Cmd {
+// gitLabJob is the environment of a job of GitLab.
+func (j *job) gitLabJob(t *testing.T) []string {
+	t.Helper()
+	return j.environment(t, "CI_REGISTRY="+j.registry, "CI_REGISTRY_USER=gitlab-ci-token", "CI_PROJECT_PATH=team/app",
+		"CI_JOB_TOKEN="+j.authority.password())
+}
+
+// withGitLab builds with the plugin's code, compiled in.
+func withGitLab(t *testing.T, j *job) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), j.lab, j.context, j.tag())
+	cmd.Env = j.gitLabJob(t)
+	return cmd
+}
+
+// withPlugin runs trowel with the plugin gitlab from a file, configured as its README says.
+func withPlugin(program string) func(t *testing.T, j *job) *exec.Cmd {
 	return func(t *testing.T, j *job) *exec.Cmd {
-		path := program
-		if program != "compiled-in" {
-			path = filepath.Join(j.plugins, program)
+		readme, err := os.ReadFile("../../plugins/gitlab/README.md")
+		if err != nil {
+			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), j.lab, path, j.context, j.tag())
-		cmd.Env = j.environment(t, "CI_REGISTRY="+j.registry, "CI_REGISTRY_USER=gitlab-ci-token", "CI_PROJECT_PATH=team/app",
-			"CI_JOB_TOKEN="+j.authority.password())
+		_, text, found := strings.Cut(string(readme), "```toml\n")
+		text, _, closed := strings.Cut(text, "```")
+		if !found || !closed {
+			t.Fatal("the plugin's README has no configuration")
+		}
+		source := fmt.Sprintf("source = %q", "file:"+filepath.Join(j.plugins, program))
+		if !strings.HasSuffix(program, ".wasm") {
+			source += "\ntrust = \"native\""
+		}
+		for _, change := range [][2]string{{`source = "builtin:gitlab"`, source}, {`"registry.gitlab.com"`, fmt.Sprintf("%q", j.registry)}} {
+			if strings.Count(text, change[0]) != 1 {
+				t.Fatalf("the README's configuration should have %s once", change[0])
+			}
+			text = strings.Replace(text, change[0], change[1], 1)
+		}
+		project := t.TempDir()
+		if err := os.WriteFile(filepath.Join(project, "trowel.toml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd := j.trowelBuild(t, j.gitLabJob(t))
+		cmd.Dir = project
 		return cmd
 	}
 }

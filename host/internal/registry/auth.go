@@ -27,18 +27,25 @@ type action int
 const (
 	pulling action = iota
 	pushing
+	// clearing takes back an upload. Some registries want the right to delete for it, which those who push often lack, so
+	// that it has tokens of its own, and no refusal of it is held against a credential.
+	clearing
 )
 
 func (a access) actions() []string {
-	if a.push == pushing {
-		return []string{"pull", "push"}
+	if a.push == pulling {
+		return []string{"pull"}
 	}
-	return []string{"pull"}
+	return []string{"pull", "push"}
 }
 
 // scopes returns what a token server is asked for.
 func (a access) scopes() []string {
-	scopes := []string{"repository:" + a.repository + ":" + strings.Join(a.actions(), ",")}
+	actions := a.actions()
+	if a.push == clearing {
+		actions = append(actions, "delete")
+	}
+	scopes := []string{"repository:" + a.repository + ":" + strings.Join(actions, ",")}
 	if a.from != "" {
 		scopes = append(scopes, "repository:"+a.from+":pull")
 	}
@@ -107,6 +114,9 @@ func (a *authenticator) renew(ctx context.Context, needed access, refused grant,
 	if refused.fresh && needed.from != "" && wanted.params["error"] != "invalid_token" { // RFC 6750, section 3.1
 		// The token server has just taken this credential; it is the other repository that it is not for. To ask for
 		// another one would replace what is good for the push.
+		return refused, nil
+	}
+	if needed.push == clearing {
 		return refused, nil
 	}
 	credential, err := a.keys.get(ctx, a.host.name, needed, &refused.credential)

@@ -257,7 +257,8 @@ func TestKindsOfCredential(t *testing.T) {
 		if err := client.CheckPush(t.Context(), server.repository("app")); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{"POST identity test repository:app:pull,push"}, tokens.requests()); diff != "" {
+		want := []string{"POST identity test repository:app:pull,push", "POST identity test repository:app:pull,push,delete"}
+		if diff := cmp.Diff(want, tokens.requests()); diff != "" {
 			t.Errorf("token requests (-want +got):\n%s", diff)
 		}
 	})

@@ -93,7 +93,7 @@ func (u *upload) cancel(ctx context.Context) {
 			}
 		}
 	}
-	resp, err := u.host.try(ctx, &request{method: http.MethodDelete, url: at, access: u.access})
+	resp, err := u.host.try(ctx, &request{method: http.MethodDelete, url: at, access: access{repository: u.access.repository, push: clearing}})
 	if err != nil {
 		u.host.log.Debug("upload not cancelled", "repository", u.repository.String(), "error", err)
 		return

@@ -205,6 +205,46 @@ func TestMountDoesNotCostTheCredential(t *testing.T) {
 	}
 }
 
+// TestCancellingDoesNotCostTheCredential has a registry that wants the right to delete to take an upload back, and a token
+// server that gives it to nobody. What is pushed next must not suffer from it.
+func TestCancellingDoesNotCostTheCredential(t *testing.T) {
+	t.Parallel()
+	for name, denied := range map[string]string{"refused by the token server": "delete", "refused by the registry": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clock := newFakeClock()
+			tokens := newTokenServer(t, clock, time.Hour)
+			tokens.setPassword("job", "secret")
+			tokens.setPassword("other", "secret")
+			tokens.denied = denied
+			server := newTestRegistry(t)
+			server.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodDelete {
+					w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="test",scope="repository:app:delete"`, tokens.URL))
+					refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+					return true
+				}
+				return tokens.guard(w, r)
+			})
+			provider := &scriptedProvider{answers: []sdk.Credential{basic("job", "secret"), basic("other", "secret")}}
+			client := newTestClient(t, Options{Credentials: []sdk.CredentialProvider{provider}, clock: clock})
+			if err := client.CheckPush(t.Context(), server.repository("app")); err != nil {
+				t.Fatal(err)
+			}
+			clock.advance(2 * time.Hour)
+			if _, err := client.Push(t.Context(), server.repository("app"), completeBlob(noise(3, 1000)), nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"initial app pull,push"}, provider.reasons()); diff != "" {
+				t.Errorf("credential requests (-want +got):\n%s", diff)
+			}
+			if asked := tokens.requests(); strings.Contains(asked[len(asked)-1], "delete") {
+				t.Errorf("the push asked for the right to delete: %v", asked)
+			}
+		})
+	}
+}
+
 // onlyThisRepository is what a provider that is asked by path says of a path that is not its own.
 type onlyThisRepository struct{ error }
 

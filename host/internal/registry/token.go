@@ -54,8 +54,8 @@ func (a *authenticator) bearer(ctx context.Context, needed access, wanted challe
 		if !errors.Is(err, ErrDenied) || tries == maxCredentials {
 			return grant{}, err
 		}
-		if needed.from != "" && isForbidden(err) {
-			return grant{}, err // for the other repository: not worth giving up what is good for the push
+		if needed.push == clearing || needed.from != "" && isForbidden(err) {
+			return grant{}, err // not worth giving up what is good for the push
 		}
 		if refresh != "" {
 			slot.forgetRefresh() // it may have expired while the credential has not

@@ -26,6 +26,7 @@ type tokenServer struct {
 	issued    map[string]issuedToken
 	asked     []string // the scopes, user and protocol of each request
 	extra     string   // a member to add to the answer
+	denied    string   // an action that nobody is granted: who asks for it gets no token at all
 }
 
 type issuedToken struct {
@@ -55,6 +56,9 @@ func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		scopes = r.URL.Query()["scope"]
 		granted = !hasPassword && s.passwords["anonymous"] == "yes" || hasPassword && s.passwords[user] == password
+	}
+	if s.denied != "" && strings.Contains(strings.Join(scopes, " "), s.denied) {
+		granted = false
 	}
 	s.asked = append(s.asked, r.Method+" "+user+" "+r.FormValue("service")+" "+strings.Join(scopes, " "))
 	if !granted {
@@ -106,7 +110,7 @@ func (s *tokenServer) guard(w http.ResponseWriter, r *http.Request) (handled boo
 
 func covers(have []string, want string) bool {
 	for _, scope := range have {
-		if scope == want || scope == want+",push" {
+		if strings.HasPrefix(scope+",", want+",") {
 			return true
 		}
 	}

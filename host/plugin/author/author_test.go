@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		author.RunSuite(s)
+		author.RunSuite(s, "")
 	}
 	os.Exit(m.Run())
 }
@@ -74,11 +74,9 @@ func conformance(t *testing.T, file string) *author.Report {
 }
 
 // What `trowel plugin new` makes has nothing wrong with it.
-func TestNewPasses(t *testing.T) {
-	t.Parallel()
+func TestNewPasses(t *testing.T) { // not parallel: memory is measured
 	for kind, least := range map[sdk.Kind]int{sdk.KindCache: 45, sdk.KindCredential: 15, sdk.KindInstruction: 11} {
 		t.Run(string(kind), func(t *testing.T) {
-			t.Parallel()
 			built := build(t, plant(t, kind, author.Go))
 			report := conformance(t, built.File)
 			if report.Failed() > 0 {

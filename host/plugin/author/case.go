@@ -289,3 +289,12 @@ func pretty(value any) string {
 	}
 	return "  " + string(text)
 }
+
+// ParseConfig reads a plugin's configuration from JSON.
+func ParseConfig(text []byte) (map[string]any, error) {
+	var config map[string]any
+	if err := json.Unmarshal(text, &config); err != nil {
+		return nil, err
+	}
+	return whole(config), nil
+}

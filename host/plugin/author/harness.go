@@ -28,14 +28,15 @@ type harness struct {
 	held    *wasm.Plugin // keeps the compiled module while the harness is in use
 }
 
-// newHarness compiles the subject, so that what is timed later is not that.
-func newHarness(ctx context.Context, s *Subject) (*harness, error) {
+// newHarness compiles the subject, so that what is timed later is not that. The compiled module is kept in a directory, or in
+// memory alone if dir is empty.
+func newHarness(ctx context.Context, s *Subject, dir string) (*harness, error) {
 	h := &harness{subject: s}
 	if s.native() {
 		return h, nil
 	}
 	var err error
-	if h.engine, err = wasm.NewEngine(""); err != nil {
+	if h.engine, err = wasm.NewEngine(dir); err != nil {
 		return nil, err
 	}
 	held, err := wasm.Open(wasm.Options{Name: s.Name, Module: s.Program, Services: silent{}, Engine: h.engine})
@@ -76,7 +77,7 @@ func (h *harness) start(ctx context.Context, c conditions) (*run, error) {
 	if err := abi.CheckConfig(c.config); err != nil {
 		return nil, err
 	}
-	conn, err := h.open(c)
+	conn, err := h.open(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (h *harness) start(ctx context.Context, c conditions) (*run, error) {
 	return r, nil
 }
 
-func (h *harness) open(c conditions) (transport.Transport, error) {
+func (h *harness) open(ctx context.Context, c conditions) (transport.Transport, error) {
 	s := h.subject
 	request := abi.HelloRequest{ABI: abi.Version, Host: "trowel plugin test", Name: s.Name, Kind: s.Kind, Config: c.config}
 	limits := transport.Limits{Memory: testMemory, Timeout: c.timeout}
@@ -103,9 +104,16 @@ func (h *harness) open(c conditions) (transport.Transport, error) {
 	}
 	hello := abi.AppendHelloRequest(nil, &request)
 	if !s.native() {
-		return wasm.Open(wasm.Options{
+		p, err := wasm.Open(wasm.Options{
 			Name: s.Name, Module: s.Program, Hello: hello, Limits: limits, Purity: c.purity, Services: c.services, Engine: h.engine,
 		})
+		if err != nil {
+			return nil, err
+		}
+		if err := p.Compile(ctx); err != nil { // it was compiled before: this only fetches it
+			return nil, errors.Join(err, p.Close(ctx))
+		}
+		return p, nil
 	}
 	limits.Memory = 0
 	o := process.Options{Name: s.Name, Hello: hello, Services: c.services, Limits: limits, Attach: s.Attach}

@@ -25,7 +25,7 @@ func hasSuite(kind sdk.Kind) bool { return kind == sdk.KindCache || kind == sdk.
 
 // RunSuite runs the suite of sdk/plugintest that belongs to the subject's kind, and ends the process. The suites need a
 // [testing.T], which there is only in a test; so a process of its own becomes one, and [Test] reads what it prints.
-func RunSuite(s *Subject) {
+func RunSuite(s *Subject, compileDir string) {
 	testing.Init()
 	for name, value := range map[string]string{"test.v": "test2json", "test.timeout": "5m"} {
 		if err := flag.Set(name, value); err != nil {
@@ -34,12 +34,12 @@ func RunSuite(s *Subject) {
 	}
 	os.Args = os.Args[:1] // which the testing package reads
 	everything := func(string, string) (bool, error) { return true, nil }
-	testing.Main(everything, []testing.InternalTest{{Name: suiteName, F: func(t *testing.T) { conform(t, s) }}}, nil, nil)
+	testing.Main(everything, []testing.InternalTest{{Name: suiteName, F: func(t *testing.T) { conform(t, s, compileDir) }}}, nil, nil)
 }
 
 // conform runs the suite against a subject.
-func conform(t *testing.T, s *Subject) {
-	h, err := newHarness(t.Context(), s)
+func conform(t *testing.T, s *Subject, compileDir string) {
+	h, err := newHarness(t.Context(), s, compileDir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"time"
 
 	"github.com/trowel-build/trowel/sdk"
@@ -13,8 +14,12 @@ import (
 // TestRequest says what is tested.
 type TestRequest struct {
 	Subject *Subject
+	// CompileDir keeps the compiled module; empty means in memory alone.
+	CompileDir string
 	// Suite makes the command that runs [RunSuite] in a process of its own.
 	Suite func(ctx context.Context) (*exec.Cmd, error)
+	// Only says which checks are run, by their names; nil means all.
+	Only *regexp.Regexp
 	// Observe is told of each result as it comes.
 	Observe func(Result)
 	// Log takes what the plugin says.
@@ -38,7 +43,7 @@ type check struct {
 // Test runs every check that there is for a plugin of its kind.
 func Test(ctx context.Context, r TestRequest) (*Report, error) {
 	start := time.Now()
-	h, err := newHarness(ctx, r.Subject)
+	h, err := newHarness(ctx, r.Subject, r.CompileDir)
 	if err != nil {
 		return nil, err
 	}
@@ -58,14 +63,16 @@ func (t *tester) all(ctx context.Context) error {
 	case sdk.KindInstruction:
 		checks = append(checks, instructionChecks()...)
 	}
-	for _, c := range checks {
+	for i, c := range checks {
 		t.check(ctx, c)
-		if len(t.report.Results) == 1 && t.report.Failed() > 0 {
+		if i == 0 && t.report.Failed() > 0 {
 			return nil // what does not start does nothing else
 		}
 	}
-	if err := t.suite(ctx); err != nil {
-		return err
+	if t.wants("suite:") {
+		if err := t.suite(ctx); err != nil {
+			return err
+		}
 	}
 	cases, err := t.harness.subject.loadCases()
 	if err != nil {
@@ -77,7 +84,15 @@ func (t *tester) all(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// wants says whether a check of that name is to be run.
+func (t *tester) wants(name string) bool {
+	return t.request.Only == nil || t.request.Only.MatchString(name)
+}
+
 func (t *tester) check(ctx context.Context, c check) {
+	if !t.wants(c.name) {
+		return
+	}
 	start := time.Now()
 	f := &findings{}
 	err := c.run(ctx, t, f)

@@ -1,10 +1,9 @@
 // Command credentiallab is what the tests of expiring credentials run beside trowel itself:
 //
 //	docker-credential-lab get          a credential helper: asks LAB_PASSWORDS for a password each time
-//	credentiallab PLUGIN CONTEXT TAG   builds with the plugin gitlab as the only credential provider and pushes
+//	credentiallab CONTEXT TAG          builds and pushes with the code of the plugin gitlab as the only credential provider
 //
-// PLUGIN is a WebAssembly module or a native program, or "compiled-in" for the plugin's code in this very program, with the
-// services that the host gives to plugins.
+// Between that code and the host there is nothing here, but the services are those that the host gives to plugins.
 package main
 
 import (
@@ -19,7 +18,6 @@ import (
 	"strings"
 
 	"github.com/trowel-build/trowel/host"
-	"github.com/trowel-build/trowel/host/plugin"
 	"github.com/trowel-build/trowel/host/plugin/match"
 	"github.com/trowel-build/trowel/host/plugin/service"
 	"github.com/trowel-build/trowel/plugins/gitlab/token"
@@ -29,12 +27,12 @@ import (
 func main() {
 	launcher := host.NewLauncher()
 	ctx := context.Background()
-	err := errors.New("usage: credentiallab PLUGIN CONTEXT TAG, or docker-credential-lab get")
+	err := errors.New("usage: credentiallab CONTEXT TAG, or docker-credential-lab get")
 	switch {
 	case filepath.Base(os.Args[0]) == "docker-credential-lab":
 		err = help(ctx)
-	case len(os.Args) == 4:
-		err = build(ctx, launcher, os.Args[1], os.Args[2], os.Args[3])
+	case len(os.Args) == 3:
+		err = build(ctx, launcher, os.Args[1], os.Args[2])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "credentiallab: error:", err)
@@ -71,7 +69,7 @@ func help(ctx context.Context) error {
 }
 
 // build builds and pushes as `trowel build --push` does.
-func build(ctx context.Context, launcher *host.Launcher, program, dir, tag string) (err error) {
+func build(ctx context.Context, launcher *host.Launcher, dir, tag string) (err error) {
 	if err := host.Harden(); err != nil {
 		return err
 	}
@@ -81,7 +79,7 @@ func build(ctx context.Context, launcher *host.Launcher, program, dir, tag strin
 	}
 	defer func() { err = errors.Join(err, progress.Close()) }()
 	registry, _, _ := strings.Cut(tag, "/")
-	credentials, closePlugin, err := provider(ctx, program, registry)
+	credentials, closePlugin, err := compiledIn(ctx, registry)
 	if err != nil {
 		return err
 	}
@@ -105,33 +103,6 @@ func grants() service.Grants {
 		Env:     []string{"CI_REGISTRY", "CI_REGISTRY_USER", "CI_PROJECT_PATH", "CI_DEPENDENCY_PROXY_SERVER", "CI_DEPENDENCY_PROXY_USER", "CI_DEPLOY_USER"},
 		Secrets: map[string]service.Secret{"job": secret},
 	}
-}
-
-func provider(ctx context.Context, program, registry string) (sdk.CredentialProvider, func() error, error) {
-	if program == "compiled-in" {
-		return compiledIn(ctx, registry)
-	}
-	text, err := os.ReadFile(program)
-	if err != nil {
-		return nil, nil, err
-	}
-	dir, err := os.MkdirTemp("", "credentiallab")
-	if err != nil {
-		return nil, nil, err
-	}
-	spec := plugin.Spec{Kind: sdk.KindCredential, Match: []string{registry}, Allow: grants(), Trust: "native"}
-	if strings.HasSuffix(program, ".wasm") {
-		spec.Trust = ""
-	}
-	set, err := plugin.Load(ctx, map[string]plugin.Spec{"gitlab": spec}, []string{"gitlab"}, plugin.Options{
-		Program: func(context.Context, string, plugin.Spec) ([]byte, error) { return text, nil },
-		Host:    "credentiallab", Getenv: os.Getenv, CompileDir: filepath.Join(dir, "compiled"), SocketDir: dir,
-		Report: report,
-	})
-	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return set.Credentials[0], func() error { return errors.Join(set.Close(ctx), os.RemoveAll(dir)) }, nil
 }
 
 func report(level sdk.Level, text string) { fmt.Fprintf(os.Stderr, "%s: %s\n", level, text) }
