@@ -101,10 +101,9 @@ func (l *Lab) Trowel(ctx context.Context) (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(l.dir, "bin", "trowel")
-	l.logf("go build ./cmd/trowel")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./cmd/trowel")
+	l.logf("make build")
+	cmd := exec.CommandContext(ctx, "make", "build", "BIN="+binary)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if _, err := output(cmd); err != nil {
 		return "", fmt.Errorf("compile trowel: %w", err)
 	}

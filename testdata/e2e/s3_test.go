@@ -235,8 +235,7 @@ func testOneBatch(t *testing.T, m *minio, run s3Backend) {
 
 // testFaults moves records and blobs through a network that fails one request in three.
 func testFaults(t *testing.T, m *minio, run s3Backend) {
-	kinds := []proxyFault{fault500, fault503After, faultReset, faultTruncated, faultKilled, faultSlow}
-	for _, kind := range kinds {
+	for _, kind := range []proxyFault{fault500, fault503After, faultReset, faultTruncated, faultKilled, faultSlow} {
 		t.Run(string(kind), func(t *testing.T) {
 			c := faultyCache(t, m, run, m.newBucket(t), func(n int64, _ *http.Request) proxyFault {
 				if n%3 == 0 {

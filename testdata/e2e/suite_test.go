@@ -208,4 +208,5 @@ func TestEndToEnd(t *testing.T) {
 		}
 	})
 	t.Run("apt", s.testApt)
+	t.Run("expand", s.testExpand)
 }

@@ -6,7 +6,7 @@ import "sync"
 // waiting could be for oneself, where one blob's download feeds another one's upload.
 type buffers struct {
 	usual int64
-	pool  sync.Pool // of *[]byte with usual bytes
+	pool  sync.Pool // of *[]byte with usual bytes or more
 
 	mu sync.Mutex
 
@@ -26,21 +26,16 @@ func (b *buffers) take(n int64) []byte {
 	}
 	b.left -= n
 	b.mu.Unlock()
-	if n <= b.usual {
-		if kept, ok := b.pool.Get().(*[]byte); ok {
-			return (*kept)[:n]
-		}
-		return make([]byte, n, b.usual)
+	if kept, ok := b.pool.Get().(*[]byte); ok && int64(cap(*kept)) >= n {
+		return (*kept)[:n]
 	}
-	return make([]byte, n)
+	return make([]byte, n, max(n, b.usual))
 }
 
 // give takes a buffer back.
 func (b *buffers) give(buffer []byte) {
 	n := int64(len(buffer))
-	if int64(cap(buffer)) == b.usual {
-		b.pool.Put(&buffer)
-	}
+	b.pool.Put(&buffer)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.left += n

@@ -59,6 +59,7 @@ func TestGetCounts(t *testing.T) {
 			if err != nil || !bytes.Equal(got, content) {
 				t.Fatalf("got %d bytes, want %d: %v", len(got), len(content), err)
 			}
+			s.Close() // waits until all is counted
 			if n := s.count(); n != tt.requests || s.sent != tt.size {
 				t.Errorf("%d requests for %d bytes, want %d for %d", n, s.sent, tt.requests, tt.size)
 			}
@@ -89,7 +90,7 @@ func TestGetPassingFaults(t *testing.T) {
 		"reset":                     func(_ *server, w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "") },
 		"no HTTP":                   func(_ *server, w http.ResponseWriter, _ *http.Request) bool { return hijack(w, "what?\r\n\r\n") },
 		"truncated":                 truncate,
-		"stalls before the answer":  func(_ *server, _ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true },
+		"stalls before the answer":  func(_ *server, _ http.ResponseWriter, r *http.Request) bool { return stall(r) },
 		"stalls within the answer":  stallWithin,
 		"short range, though whole": shortRange,
 	} {
@@ -147,7 +148,7 @@ func (t *truncating) Write(p []byte) (int, error) {
 
 func stallWithin(s *server, w http.ResponseWriter, r *http.Request) bool {
 	s.serve(&truncating{ResponseWriter: w, left: part / 2}, r)
-	<-r.Context().Done()
+	stall(r)
 	panic(http.ErrAbortHandler)
 }
 

@@ -67,7 +67,8 @@ type upload struct {
 	file   *os.File // or
 	stream *stream
 	plan   sdk.Transfer
-	fresh  bool // the plan replaced another
+	fresh  bool          // the plan replaced another
+	slots  chan struct{} // as many as parts may be sent at once
 
 	mu sync.Mutex
 
@@ -135,7 +136,7 @@ var errStop = errors.New("stop")
 // sent to their end.
 func (u *upload) round(parent context.Context) error {
 	g, ctx := errgroup.WithContext(parent)
-	g.SetLimit(u.engine.Parallel)
+	u.slots = make(chan struct{}, u.engine.Parallel)
 	send := u.sendRange
 	if u.stream != nil {
 		send = u.sendNext
@@ -158,8 +159,13 @@ func (u *upload) round(parent context.Context) error {
 	return context.Cause(parent)
 }
 
-// proceed says whether another part is to be begun.
+// proceed waits until another part may be begun, which takes a slot, and says whether it is to be.
 func (u *upload) proceed(ctx context.Context) error {
+	select {
+	case u.slots <- struct{}{}:
+	case <-ctx.Done():
+		return errStop
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
@@ -174,16 +180,17 @@ func (u *upload) proceed(ctx context.Context) error {
 	return nil
 }
 
-// sendRange sends a part of the file.
+func (u *upload) leave() { <-u.slots }
+
+// sendRange sends a part of the file, and leaves its slot.
 func (u *upload) sendRange(ctx context.Context, g *errgroup.Group, i int) error {
 	if u.sent(i) {
+		u.leave()
 		return nil
 	}
 	part := u.plan.Parts[i]
 	g.Go(func() error {
-		if u.proceed(ctx) != nil { // things happen while it waits for its turn
-			return nil
-		}
+		defer u.leave()
 		return u.send(ctx, i, func() (io.Reader, error) {
 			return io.NewSectionReader(u.file, part.Offset, partLength(part, u.blob.Size)), nil
 		})
@@ -191,16 +198,36 @@ func (u *upload) sendRange(ctx context.Context, g *errgroup.Group, i int) error 
 	return nil
 }
 
-// sendNext sends the part that comes next in the stream, from memory if it fits there.
+// sendNext sends the part that comes next in the stream, from memory if it fits there, and leaves its slot.
 func (u *upload) sendNext(ctx context.Context, g *errgroup.Group, i int) error {
+	buffer, err := u.readNext(i)
+	if err != nil || buffer == nil && u.sent(i) {
+		u.leave()
+		return err
+	}
+	if buffer == nil {
+		defer u.leave()
+		return u.send(ctx, i, func() (io.Reader, error) { return u.stream, u.stream.rewind() })
+	}
+	g.Go(func() error {
+		defer u.leave()
+		defer u.engine.buffers.give(buffer)
+		return u.send(ctx, i, func() (io.Reader, error) { return bytes.NewReader(buffer), nil })
+	})
+	return nil
+}
+
+// readNext reads the part that comes next in the stream, if there is memory for it and it is still to be sent. Otherwise it
+// returns nil.
+func (u *upload) readNext(i int) ([]byte, error) {
 	n := partLength(u.plan.Parts[i], u.blob.Size)
 	if u.sent(i) {
 		_, err := io.CopyN(io.Discard, u.stream, n)
-		return err
+		return nil, err
 	}
 	if n == 0 {
 		if _, err := u.stream.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-			return err // an empty blob has nothing to be held back but the request
+			return nil, err // an empty blob has nothing to be held back but the request
 		}
 	}
 	u.stream.mark()
@@ -209,20 +236,13 @@ func (u *upload) sendNext(ctx context.Context, g *errgroup.Group, i int) error {
 		buffer = u.engine.buffers.take(n)
 	}
 	if buffer == nil {
-		return u.send(ctx, i, func() (io.Reader, error) { return u.stream, u.stream.rewind() })
+		return nil, nil
 	}
 	if _, err := io.ReadFull(u.stream, buffer); err != nil {
 		u.engine.buffers.give(buffer)
-		return err
+		return nil, err
 	}
-	g.Go(func() error {
-		defer u.engine.buffers.give(buffer)
-		if u.proceed(ctx) != nil {
-			return nil
-		}
-		return u.send(ctx, i, func() (io.Reader, error) { return bytes.NewReader(buffer), nil })
-	})
-	return nil
+	return buffer, nil
 }
 
 func (u *upload) sent(i int) bool {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trowel-build/trowel/host/plugin/transfer"
 	"github.com/trowel-build/trowel/sdk"
 )
 
@@ -40,16 +41,16 @@ func ticketed(plan sdk.Transfer, ticket string) sdk.Transfer {
 func TestGetReplans(t *testing.T) {
 	t.Parallel()
 	content := noise(8, 8*part)
-	for _, status := range []int{401, 403} {
+	for _, tt := range []struct{ status, parallel, tickets int }{{401, 1, 3}, {403, 1, 3}, {401, 4, 2}, {403, 4, 2}} {
 		s := newServer(t)
 		s.put("/blob", content)
-		g := &gate{status: status}
+		g := &gate{status: tt.status}
 		g.ticket.Store("1")
 		s.fault = func(w http.ResponseWriter, r *http.Request, n int) bool {
-			switch n { // tickets expire in the middle, twice
-			case 3:
+			switch {
+			case n == 3:
 				g.ticket.Store("2")
-			case 8:
+			case n == 6 && tt.tickets == 3: // the second one has been used meanwhile
 				g.ticket.Store("3")
 			}
 			return g.refuse(w, r, n)
@@ -59,12 +60,13 @@ func TestGetReplans(t *testing.T) {
 			asked.Add(1)
 			return ticketed(s.getPlan("/blob"), g.ticket.Load().(string)), nil
 		}
-		got, err := get(t.Context(), engine(t), blobOf(content), ticketed(s.getPlan("/blob"), "1"), replan)
+		e := engine(t, func(o *transfer.Options) { o.Parallel = tt.parallel })
+		got, err := get(t.Context(), e, blobOf(content), ticketed(s.getPlan("/blob"), "1"), replan)
 		if err != nil || !bytes.Equal(got, content) {
 			t.Fatalf("got %d bytes: %v", len(got), err)
 		}
-		if n := asked.Load(); n != 2 {
-			t.Errorf("%d new plans for two tickets that expired", n)
+		if n := int(asked.Load()); n != tt.tickets-1 {
+			t.Errorf("%d new plans for %d tickets that expired", n, tt.tickets-1)
 		}
 	}
 }

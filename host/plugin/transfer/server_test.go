@@ -192,6 +192,16 @@ func (s *server) assembled(path string, size, partSize int64) []byte {
 	return out
 }
 
+// stall does nothing until the client has gone, or would have: where a body was not read to its end, a server does not learn
+// that it has.
+func stall(r *http.Request) bool {
+	select {
+	case <-r.Context().Done():
+	case <-time.After(2 * time.Second):
+	}
+	return true
+}
+
 // hijack ends the connection of a request, after some bytes of an answer if there are any.
 func hijack(w http.ResponseWriter, answer string) bool {
 	conn, _, err := w.(http.Hijacker).Hijack()
