@@ -35,16 +35,23 @@ const (
 	minioRegion = "eu-test-1"
 )
 
+// labDir is the directory in which the lab keeps what it installs.
+func labDir(t *testing.T) string {
+	t.Helper()
+	if dir := os.Getenv("TROWEL_LAB"); dir != "" {
+		return dir
+	}
+	dir, err := lab.DefaultDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // labProgram returns the path of a program of a Go module, which it compiles where the lab has it not yet.
 func labProgram(t *testing.T, module string) string {
 	t.Helper()
-	dir := os.Getenv("TROWEL_LAB")
-	if dir == "" {
-		var err error
-		if dir, err = lab.DefaultDir(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := labDir(t)
 	path, _, _ := strings.Cut(module, "@")
 	program := filepath.Join(dir, "bin", filepath.Base(path))
 	if _, err := os.Stat(program); err == nil {

@@ -42,14 +42,7 @@ type suite struct {
 // openSuite sets everything up and takes it down when t ends.
 func openSuite(t *testing.T, subject string) *suite {
 	t.Helper()
-	dir := os.Getenv("TROWEL_LAB")
-	if dir == "" {
-		var err error
-		if dir, err = lab.DefaultDir(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	l, err := lab.Open(dir, os.Stderr)
+	l, err := lab.Open(labDir(t), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
