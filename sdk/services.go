@@ -33,8 +33,11 @@ type HTTPRequest struct {
 	// Sign has the host sign the request; nil sends it as it is.
 	Sign *SignRequest `json:"sign,omitempty"`
 	// MaxBytes bounds the answer's body; 0 means 4 MiB, which is the most.
-	MaxBytes int64          `json:"maxBytes,omitempty"`
-	Redirect RedirectPolicy `json:"redirect,omitempty"`
+	MaxBytes int64 `json:"maxBytes,omitempty"`
+	// WantHeader are the names of the answer's header fields that are wanted; none means all. In a batch of many requests
+	// those that nobody reads are most of what a plugin has to take in.
+	WantHeader []string       `json:"wantHeader,omitempty"`
+	Redirect   RedirectPolicy `json:"redirect,omitempty"`
 	// TimeoutMillis bounds the request; 0 means what is left of the call's time.
 	TimeoutMillis int64 `json:"timeoutMillis,omitempty"`
 }

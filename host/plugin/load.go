@@ -239,9 +239,14 @@ func (l *loader) open(r *running, program []byte) error {
 	}
 	r.conn, err = wasm.Open(wasm.Options{
 		Name: r.name, Module: program, Hello: hello, Limits: limits, Purity: r.purity(), Services: r.services, Engine: l.engine,
+		CompileAfter: compileAfter,
 	})
 	return err
 }
+
+// compileAfter is how long a plugin works in the interpreter before it is compiled, which takes more than a second of both
+// processors of a small machine.
+const compileAfter = 250 * time.Millisecond
 
 // limitsOf are the limits of a plugin: the user's, or those of its kind.
 func limitsOf(s Spec) transport.Limits {

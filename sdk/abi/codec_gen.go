@@ -1175,6 +1175,9 @@ func appendHTTPRequest(b []byte, v *sdk.HTTPRequest) []byte {
 		b = appendSignRequest(appendKey(b, "sign"), v.Sign)
 	}
 	b = optionalInt(b, "maxBytes", v.MaxBytes)
+	if len(v.WantHeader) > 0 {
+		b = appendStrings(appendKey(b, "wantHeader"), v.WantHeader)
+	}
 	b = optionalString(b, "redirect", string(v.Redirect))
 	b = optionalInt(b, "timeoutMillis", v.TimeoutMillis)
 	return appendObject(b, start)
@@ -1196,6 +1199,8 @@ func decodeHTTPRequest(d *decoder, v *sdk.HTTPRequest) {
 			v.Sign = decodePointer(d, decodeSignRequest)
 		case "maxBytes":
 			v.MaxBytes = decodeInt(d, math.MinInt64, math.MaxInt64)
+		case "wantHeader":
+			v.WantHeader = decodeStrings[string](d)
 		case "redirect":
 			v.Redirect = sdk.RedirectPolicy(decodeString(d))
 		case "timeoutMillis":

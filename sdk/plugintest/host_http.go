@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +64,17 @@ func (h *Host) do(ctx context.Context, r sdk.HTTPRequest) (_ sdk.HTTPResponse, e
 	case int64(len(body)) > limit:
 		return sdk.HTTPResponse{}, &sdk.Error{Code: sdk.CodeLimit, Message: fmt.Sprintf("the answer is larger than %d bytes", limit)}
 	}
-	return sdk.HTTPResponse{Status: response.StatusCode, Header: headerOf(response.Header), Body: body}, nil
+	return sdk.HTTPResponse{Status: response.StatusCode, Header: wanted(headerOf(response.Header), r.WantHeader), Body: body}, nil
+}
+
+// wanted are the fields that a request asked for.
+func wanted(header []sdk.Header, names []string) []sdk.Header {
+	if len(names) == 0 {
+		return header
+	}
+	return slices.DeleteFunc(header, func(h sdk.Header) bool {
+		return !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, h.Name) })
+	})
 }
 
 // signed is a request with its signature.

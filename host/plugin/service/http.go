@@ -86,16 +86,20 @@ func (h httpService) one(ctx context.Context, q sdk.HTTPRequest, left *allowance
 		return sdk.HTTPResponse{}, err
 	}
 	defer resp.Body.Close()
-	return h.answer(ctx, resp, q.MaxBytes, left)
+	return h.answer(ctx, resp, q, left)
 }
 
 // answer reads what a server sent.
-func (h httpService) answer(ctx context.Context, resp *http.Response, most int64, left *allowance) (sdk.HTTPResponse, error) {
+func (h httpService) answer(ctx context.Context, resp *http.Response, q sdk.HTTPRequest, left *allowance) (sdk.HTTPResponse, error) {
+	most := q.MaxBytes
 	if most == 0 {
 		most = maxBody
 	}
 	answer := sdk.HTTPResponse{Status: resp.StatusCode}
 	for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
+		if len(q.WantHeader) > 0 && !slices.ContainsFunc(q.WantHeader, func(w string) bool { return strings.EqualFold(w, name) }) {
+			continue
+		}
 		for _, value := range resp.Header[name] {
 			answer.Header = append(answer.Header, sdk.Header{Name: name, Value: strings.ToValidUTF8(value, "\uFFFD")})
 			if !left.take(len(name) + len(value)) {

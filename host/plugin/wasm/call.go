@@ -94,8 +94,8 @@ func (p *Plugin) work(ctx context.Context, cancel context.CancelCauseFunc, j job
 		p.pool.put(after, i)
 		return i.hello, nil
 	}
-	if j.fresh && i.tier.interpreted {
-		go p.supersede(ctx, cancel)
+	if i.tier.interpreted {
+		defer p.interpret(ctx, cancel, j)()
 	}
 	over, streams, stop := transport.Patience(ctx, p.limits.Timeout, errTimeout, j.streams)
 	defer stop()
@@ -108,6 +108,23 @@ func (p *Plugin) work(ctx context.Context, cancel context.CancelCauseFunc, j job
 		p.pool.put(after, i)
 	}
 	return answer, err
+}
+
+// interpret is called before the interpreter does a job, and what it returns after it. When the interpreter has worked for
+// long enough the module is compiled.
+func (p *Plugin) interpret(ctx context.Context, cancel context.CancelCauseFunc, j job) (done func()) {
+	start := time.Now()
+	enough := time.AfterFunc(max(0, p.compileAfter-time.Duration(p.interpreted.Load())), func() {
+		if j.fresh {
+			p.supersede(ctx, cancel)
+			return
+		}
+		p.compile(ctx)
+	})
+	return func() {
+		enough.Stop()
+		p.interpreted.Add(int64(time.Since(start)))
+	}
 }
 
 // supersede ends a call in the interpreter when the compiled module is there, which does the same many times faster. Only calls
@@ -163,8 +180,11 @@ func (p *Plugin) ready(ctx context.Context) error {
 		return nil
 	}
 	soon := len(p.module) <= small || p.kept.stored()
-	c := p.compile(ctx)
+	if soon || p.compileAfter == 0 {
+		p.compile(ctx)
+	}
 	if soon {
+		c := p.compile(ctx)
 		patience := time.NewTimer(loading)
 		defer patience.Stop()
 		select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trowel-build/trowel/host/plugin/manifest"
@@ -25,6 +26,9 @@ type Options struct {
 	// keeps compiled modules in CacheDir, or in memory alone if that is empty.
 	Engine   *Engine
 	CacheDir string
+	// CompileAfter is how long the interpreter works before a module that is not stored is compiled: a plugin that is asked
+	// little is answered sooner without the compiler beside it. 0 compiles at once.
+	CompileAfter time.Duration
 }
 
 // Plugin is a plugin in a WebAssembly module. It is safe for concurrent use.
@@ -39,6 +43,8 @@ type Plugin struct {
 	pool     *pool
 	// interpreting holds a token while somebody loads the interpreter.
 	interpreting chan struct{}
+	compileAfter time.Duration
+	interpreted  atomic.Int64 // nanoseconds that the interpreter worked
 
 	mu       sync.Mutex
 	hello    []byte
@@ -58,7 +64,7 @@ type compiler struct {
 func Open(o Options) (*Plugin, error) {
 	p := &Plugin{
 		name: o.Name, module: o.Module, request: o.Hello, limits: withDefaults(o.Limits), purity: o.Purity, services: o.Services,
-		interpreting: make(chan struct{}, 1), calls: map[*context.CancelCauseFunc]struct{}{},
+		interpreting: make(chan struct{}, 1), compileAfter: o.CompileAfter, calls: map[*context.CancelCauseFunc]struct{}{},
 	}
 	info, err := Inspect(o.Module)
 	if err == nil {

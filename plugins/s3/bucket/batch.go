@@ -18,9 +18,11 @@ const (
 
 // request makes a request that the host signs.
 func (b *Bucket) request(method, url string) sdk.HTTPRequest {
-	return sdk.HTTPRequest{Method: method, URL: url, Sign: &sdk.SignRequest{
-		Method: sdk.SignAWS4, Secret: b.secret, AWS: b.signed(),
-	}}
+	return sdk.HTTPRequest{
+		Method: method, URL: url,
+		Sign:       &sdk.SignRequest{Method: sdk.SignAWS4, Secret: b.secret, AWS: b.signed()},
+		WantHeader: []string{"Content-Length", "X-Minio-Error-Code", "X-Minio-Error-Desc", "X-Amz-Bucket-Region"},
+	}
 }
 
 func (b *Bucket) signed() *sdk.AWSRequest {
