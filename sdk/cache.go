@@ -74,7 +74,8 @@ type Blob struct {
 
 // Content is how the bytes of a blob are reached: by Open, by Transfer, or as a File, which comes with Open.
 type Content struct {
-	// Open opens the bytes from the start. Each call opens them anew; the caller closes what it got.
+	// Open opens the bytes from the start. Each call opens them anew; the caller closes what it got. Of what a plugin is
+	// given to store, Open works once: the bytes come through a stream.
 	Open func(ctx context.Context) (io.ReadCloser, error)
 	// Transfer says how the host gets the bytes itself. Only a plugin's answer has it, and then nothing else.
 	Transfer *Transfer

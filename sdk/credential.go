@@ -64,7 +64,7 @@ type CredentialScope string
 // The scopes of a credential.
 const (
 	ScopeRegistry   CredentialScope = "registry"   // every repository of the registry; the default
-	ScopeRepository CredentialScope = "repository" // only the repository that was asked about
+	ScopeRepository CredentialScope = "repository" // only the repository that was asked about, and the actions
 )
 
 // String describes c without its secret.

@@ -31,8 +31,9 @@ type Transfer struct {
 	Token string `json:"token,omitempty"`
 }
 
-// TransferPart is one request of a [Transfer]. {{secret:NAME}} in a header's value stands for a secret that was granted
-// with the use "header".
+// TransferPart is one request of a [Transfer]. {{secret:NAME}} in a header's value or in the URL's user information stands for
+// a secret that was granted with the use "header". What [Sign] returned may hold marks for secrets that mean something to the
+// host alone. A redirect to another host takes no header with it that could hold a secret.
 type TransferPart struct {
 	Method string   `json:"method"` // "GET", "PUT" or "POST"
 	URL    string   `json:"url"`
