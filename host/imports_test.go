@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"builtin": {"sdk", "builtin"},
 	"plugins": {"sdk", "plugins"},
 	"host":    {"sdk", "host"},
-	"cmd":     {"sdk", "host", "builtin", "plugins", "cmd"},
+	"cmd":     {"sdk", "host", "builtin", "plugins", "cmd", "testdata"}, // the last for tests
 }
 
 // stdlibOnly are the packages that plugin authors link: they import nothing but the standard library and each other.
@@ -34,6 +34,8 @@ var homes = map[string][]string{
 	"github.com/containerd/platforms":      {"host"},
 	"github.com/opencontainers/go-digest":  {"host"},
 	"github.com/opencontainers/image-spec": {"host"},
+
+	"github.com/trowel-build/trowel": {"cmd/trowel"}, // the source of sdk, for `trowel plugin new`
 
 	"github.com/BurntSushi/toml":                          {"host/config", "host/plugin"},
 	"github.com/distribution/reference":                   {"host/internal/plan", "host/internal/registry", "host/internal/output"},

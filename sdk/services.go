@@ -18,7 +18,8 @@ type Services struct {
 
 // HTTPClient makes HTTP requests.
 type HTTPClient interface {
-	// HTTP makes the requests at once and returns an answer for each, in order. Its error is that of the whole call; what
+	// HTTP makes the requests, at most 256, at once and returns an answer for each, in order. The answers may have 11 MiB
+	// together. Its error is that of the whole call; what
 	// became of one request is in its answer.
 	HTTP(ctx context.Context, requests []HTTPRequest) ([]HTTPResponse, error)
 }

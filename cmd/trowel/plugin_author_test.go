@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // block is a piece of code of the tutorial, and what its comment says is done with it.
@@ -73,6 +75,30 @@ func TestTutorialIsTested(t *testing.T) {
 	if done < 25 {
 		t.Errorf("%d pieces are tested, and there are more", done)
 	}
+}
+
+// TestAuthorScripts runs the scenarios of those who write plugins, without a network and with the go command's own cache.
+func TestAuthorScripts(t *testing.T) {
+	t.Parallel()
+	s := &scenarios{}
+	cache := goCache(t)
+	trowel, err := exec.LookPath("trowel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "../../testdata/script/plugin_author",
+		Setup: func(env *testscript.Env) error {
+			for name, value := range map[string]string{
+				"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GOMODCACHE": filepath.Join(env.WorkDir, "modules"),
+				"GOCACHE": cache, "TROWELBIN": filepath.Dir(trowel),
+			} {
+				env.Setenv(name, value)
+			}
+			return s.setup(env)
+		},
+		RequireUniqueNames: true,
+	})
 }
 
 // TestTutorial follows the tutorial, except for what takes compilers that have to be installed.

@@ -17,6 +17,7 @@ import (
 	"github.com/trowel-build/trowel/host/plugin/lock"
 	"github.com/trowel-build/trowel/host/plugin/manifest"
 	"github.com/trowel-build/trowel/host/plugin/service"
+	"github.com/trowel-build/trowel/sdk"
 )
 
 // callFlags are the flags of plugin call.
@@ -106,7 +107,10 @@ func milliseconds(d time.Duration) string {
 
 // callRequest finds the plugin: one of trowel.toml by its name, or else a file or a directory.
 func (p program) callRequest(ctx context.Context, f *callFlags, what string) (author.CallRequest, error) {
-	r := author.CallRequest{Getenv: p.getenv, Log: p.pluginLog(f.trace)}
+	r := author.CallRequest{Getenv: p.getenv, Log: p.pluginLog(sdk.LevelInfo)}
+	if f.trace {
+		r.Log = p.pluginLog(sdk.LevelDebug)
+	}
 	settings, err := p.loadConfig(&f.buildFlags)
 	if err != nil {
 		return r, usageError{err}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +31,10 @@ refuse, are slow, break off or hang, whether it keeps memory, whether equal call
 author wrote in tests/*.json. It runs as it would in a build, and reaches no network but a server that the test runs.`,
 		Args: atMostOne("plugin"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			least := sdk.LevelWarning
+			if verbose {
+				least = sdk.LevelDebug
+			}
 			which, err := regexp.Compile(only)
 			if err != nil {
 				return usageError{fmt.Errorf("--run: %w", err)}
@@ -49,7 +54,7 @@ author wrote in tests/*.json. It runs as it would in a build, and reaches no net
 			report, err := author.Test(cmd.Context(), author.TestRequest{
 				Subject: subject, CompileDir: dir, Suite: p.suiteCommand, Only: which,
 				Observe: func(r author.Result) { fmt.Fprint(p.stdout, host.Printable(r.Text())) },
-				Log:     p.pluginLog(verbose),
+				Log:     p.pluginLog(least),
 			})
 			if err != nil {
 				return adviseOn(err)
@@ -96,10 +101,11 @@ func openSubject(path, attach string) (*author.Subject, error) {
 	return subject, nil
 }
 
-// pluginLog shows what a plugin says.
-func (p program) pluginLog(all bool) func(sdk.Level, string) {
+// pluginLog shows what a plugin says of a level or above.
+func (p program) pluginLog(least sdk.Level) func(sdk.Level, string) {
+	levels := []sdk.Level{sdk.LevelDebug, sdk.LevelInfo, sdk.LevelWarning, sdk.LevelError}
 	return func(level sdk.Level, text string) {
-		if all || level == sdk.LevelWarning || level == sdk.LevelError {
+		if slices.Index(levels, level) >= slices.Index(levels, least) {
 			fmt.Fprintf(p.stderr, "plugin: %s: %s\n", level, host.Printable(text))
 		}
 	}

@@ -19,7 +19,7 @@ import (
 
 func (p program) pluginDevCommand() *cobra.Command {
 	f := &pluginFlags{}
-	var once bool
+	d := &development{}
 	cmd := &cobra.Command{
 		Use:   "dev [flags] DIR -- build ARGUMENTS...",
 		Short: "Build a plugin and run a build with it, again whenever a source changes",
@@ -43,15 +43,15 @@ trowel.lock, and trowel.lock stays as it is.`,
 				return err
 			}
 			defer os.RemoveAll(dir)
-			d := &development{program: p, project: project, dir: dir, build: args[1:]}
+			d.program, d.project, d.dir, d.build = p, project, dir, args[1:]
 			if err := d.prepare(f); err != nil {
 				return err
 			}
-			return d.loop(cmd.Context(), once)
+			return d.loop(cmd.Context())
 		},
 	}
 	f.register(cmd.Flags())
-	cmd.Flags().BoolVar(&once, "once", false, "do it once, and end")
+	cmd.Flags().BoolVar(&d.once, "once", false, "do it once, and end")
 	return cmd
 }
 
@@ -61,6 +61,7 @@ type development struct {
 	project *author.Project
 	dir     string // for what is made
 	build   []string
+	once    bool // and no more
 }
 
 // prepare makes the lock file and, if trowel.toml does not name the plugin, the configuration that the build is run with.
@@ -111,14 +112,14 @@ func (d *development) prepare(f *pluginFlags) error {
 }
 
 // loop builds the plugin and runs the build, again and again.
-func (d *development) loop(ctx context.Context, once bool) error {
+func (d *development) loop(ctx context.Context) error {
 	for {
 		watch, err := author.NewWatch(d.project)
 		if err != nil {
 			return err
 		}
 		err = d.turn(ctx)
-		if once || ctx.Err() != nil {
+		if d.once || ctx.Err() != nil {
 			return err
 		}
 		if err != nil {

@@ -3,12 +3,13 @@
 //
 //	project.go   plugin.toml: what a plugin's project says of itself
 //	new.go       starts a project from templates, with the SDK's source
-//	compile.go   builds a project; go.go clang.go rust.go asc.go know the compilers
-//	harness.go   runs a plugin the way a build would, in surroundings that a test makes
-//	stage.go     what a plugin's calls meet in a test: files, variables, canned answers
-//	fileserver.go, faults.go   an HTTP server for caches, which fails in the ways servers do
-//	case.go      the author's own cases, tests/*.json
-//	check*.go    what every plugin of a kind has to do; suite.go runs the suites of sdk/plugintest
-//	report.go    the result, for people
+//	compile.go   builds a project; compilers.go knows the languages' compilers
+//	subject.go   a plugin that was built: what is tested and called
+//	harness.go   runs one as a build would; bench.go with a server and services of its own; memory.go measures it
+//	tester.go    runs all checks: check.go those of every kind, check_*.go those of one, suite.go those of sdk/plugintest
+//	case.go      the author's own cases, tests/*.json; canned.go is the host as a case has it
+//	fileserver.go  an HTTP server for plugins; faults.go has it fail in the ways servers do
+//	report.go    the results, for people
+//	call.go      asks a plugin one operation
 //	watch.go     tells when a project's sources change
 package author

@@ -158,7 +158,7 @@ func cutLast(name string) (parent, base string, found bool) {
 // suiteResult tells of a test that ended, unless its subtests say it all.
 func (t *tester) suiteResult(verdict, name, took string, logs map[string]*suiteLog) {
 	log := logs[name]
-	if log == nil || log.inner && len(log.lines) == 0 {
+	if log == nil || log.inner && (len(log.lines) == 0 || !strings.HasPrefix(verdict, "FAIL")) {
 		return
 	}
 	_, shown, found := strings.Cut(name, "/")

@@ -12,7 +12,7 @@ const (
 	attempts   = 6
 	firstPause = 100 * time.Millisecond
 	// A batch is one call of the host: more would not fit into a message.
-	mostRequests = 512
+	mostRequests = 256
 	mostBytes    = 6 << 20
 )
 
