@@ -28,13 +28,22 @@ import (
 // registry then holds no more than blobs that nothing refers to.
 //
 // A damaged blob in a cache backend does not fail a build: the build is made again without it.
-func Build(ctx context.Context, r Request) (Result, error) {
+func Build(ctx context.Context, r Request) (result Result, err error) {
+	err = withoutDamaged(ctx, &r, func(damaged map[string]bool) error {
+		result, err = buildOnce(ctx, r, damaged)
+		return err
+	})
+	return result, err
+}
+
+// withoutDamaged does something again without the blob that turned out to be damaged, as long as there is one more.
+func withoutDamaged(ctx context.Context, r *Request, do func(damaged map[string]bool) error) error {
 	damaged := map[string]bool{}
 	for {
-		result, err := buildOnce(ctx, r, damaged)
+		err := do(damaged)
 		bad, ok := errors.AsType[*stage.DamagedBlob](err)
 		if !ok || damaged[bad.Digest.String()] || ctx.Err() != nil {
-			return result, err
+			return err
 		}
 		damaged[bad.Digest.String()] = true
 		r.progress().Report(warning(fmt.Sprintf("cache: %v: building again without it", bad)))
@@ -60,7 +69,7 @@ type build struct {
 	described   []describedInstruction // of plugins
 	contextTree treeFunc               // the index of the whole build context
 	own         *ownCache              // what this build made so far; nil unless a plugin reads of it
-	prefixes    int                    // parts of stages that were built for plugins
+	parts       []*stage.Engine        // of stages that were built for plugins
 
 	// cannotRun is why no process can be run here; the Launcher is nil then.
 	cannotRun error
@@ -70,10 +79,7 @@ type build struct {
 func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Result, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	b := &build{Request: r, created: time.Now()}
-	if r.Epoch != nil {
-		b.created = *r.Epoch
-	}
+	b := &build{Request: r, created: r.created()}
 	defer func() { err = errors.Join(err, b.close()) }()
 	// 1. What is asked for, and where it goes.
 	if err := b.prepare(damaged); err != nil {
@@ -279,6 +285,10 @@ func (b *build) checkNoCache() error {
 
 func (b *build) close() error {
 	var errs []error
+	_ = b.waitParts() // what mattered of it is known
+	if b.tiers != nil {
+		b.tiers.Wait() // whoever gave the caches closes them next
+	}
 	if b.client != nil {
 		b.client.Close()
 	}
@@ -291,6 +301,14 @@ func (b *build) close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// created is the time of what has no other.
+func (r *Request) created() time.Time {
+	if r.Epoch != nil {
+		return *r.Epoch
+	}
+	return time.Now()
 }
 
 func (r *Request) progress() Reporter {

@@ -13,10 +13,18 @@ import (
 // Expand returns the request's Dockerfile with each instruction of a plugin written out in the Dockerfile language, so that
 // any builder can build it. Stages that the target does not need are left out. Instructions are run only where a plugin
 // reads what they make.
-func Expand(ctx context.Context, r Request) (_ string, err error) {
-	b := &build{Request: r}
+func Expand(ctx context.Context, r Request) (text string, err error) {
+	err = withoutDamaged(ctx, &r, func(damaged map[string]bool) error {
+		text, err = expandOnce(ctx, r, damaged)
+		return err
+	})
+	return text, err
+}
+
+func expandOnce(ctx context.Context, r Request, damaged map[string]bool) (_ string, err error) {
+	b := &build{Request: r, created: r.created()}
 	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.prepare(nil); err != nil {
+	if err := b.prepare(damaged); err != nil {
 		return "", err
 	}
 	if err := b.parse(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/sdk"
@@ -52,8 +53,9 @@ func (b *build) descriptionOf(ctx context.Context, h Instructions) ([]sdk.Instru
 	key := sdk.Key("describe/" + h.Identity)
 	var list []sdk.Instruction
 	if h.Identity != "" {
-		if value, ok := b.tiers.Records(ctx, []sdk.Key{key})[key]; ok && json.Unmarshal(value, &list) == nil && len(list) > 0 {
-			return list, nil
+		if value, ok := b.tiers.Records(ctx, []sdk.Key{key})[key]; ok && json.Unmarshal(value, &list) == nil && len(list) > 0 &&
+			!slices.ContainsFunc(list, func(in sdk.Instruction) bool { return dockerfile.CheckInstruction(in) != nil }) {
+			return list, nil // a backend may hold anything
 		}
 	}
 	list, err := h.Handler.Describe(ctx)

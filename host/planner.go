@@ -70,15 +70,37 @@ func (p *planner) Plan(ctx context.Context, call sdk.Call, before lower.Before) 
 			}
 		}
 	}
-	plan, recorder, err := above.plan(ctx, handler, call, files)
+	plan, recorder, err := above.plan(ctx, handler, call, patient{files, ctx})
 	if err != nil {
-		return sdk.Plan{}, err
+		// Whoever reads a damaged blob while it arrives sees no more than that its bytes make no sense.
+		return sdk.Plan{}, errors.Join(err, p.build.waitParts())
 	}
 	p.note(call, plan)
 	if reads, whole := recorder.Reads(); keeps && whole {
 		p.keep(ctx, key, kept, keptPlan{Reads: reads, Plan: plan})
 	}
 	return plan, nil
+}
+
+// patient reads in the context of the build: that of a plugin's call would end what is on its way for others as well.
+type patient struct {
+	files sdk.FileSystem
+	ctx   context.Context
+}
+
+// ReadFile is [sdk.FileSystem]'s.
+func (p patient) ReadFile(_ context.Context, root sdk.Root, name string) ([]byte, error) {
+	return p.files.ReadFile(p.ctx, root, name)
+}
+
+// Stat is [sdk.FileSystem]'s.
+func (p patient) Stat(_ context.Context, root sdk.Root, name string) (sdk.FileInfo, error) {
+	return p.files.Stat(p.ctx, root, name)
+}
+
+// ReadDir is [sdk.FileSystem]'s.
+func (p patient) ReadDir(_ context.Context, root sdk.Root, name string) ([]sdk.FileInfo, error) {
+	return p.files.ReadDir(p.ctx, root, name)
 }
 
 // stageAbove is what the instructions above make, for a plugin to read.
@@ -97,10 +119,15 @@ func (s *stageAbove) plan(ctx context.Context, h Instructions, call sdk.Call, fi
 				return sdk.Plan{}, nil, above
 			}
 		}
+		coded, ok := errors.AsType[*sdk.Error](err)
+		timeout := ok && coded.Code == sdk.CodeTimeout
+		if fault := recorder.Fault(); fault != nil && !timeout {
+			return sdk.Plan{}, nil, fault
+		}
 		if err == nil {
 			return plan, recorder, nil
 		}
-		if coded, ok := errors.AsType[*sdk.Error](err); again || !ok || coded.Code != sdk.CodeTimeout || !s.asked.Load() {
+		if again || !timeout || !s.asked.Load() {
 			return sdk.Plan{}, nil, fmt.Errorf("plugin %q: %w", h.Name, err)
 		}
 	}

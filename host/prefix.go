@@ -36,8 +36,7 @@ func (b *build) stageTree(ctx context.Context, lowered loweredStages, before low
 	if err := b.permit(ctx, all); err != nil {
 		return nil, err
 	}
-	b.prefixes++
-	dir := filepath.Join(b.work.trees, fmt.Sprintf("prefix-%d", b.prefixes))
+	dir := filepath.Join(b.work.trees, fmt.Sprintf("prefix-%d", len(b.parts)))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -47,12 +46,22 @@ func (b *build) stageTree(ctx context.Context, lowered loweredStages, before low
 	if err != nil {
 		return nil, err
 	}
+	b.parts = append(b.parts, engine)
 	defer func() { err = errors.Join(err, engine.Wait()) }()
 	_, result, err := engine.Build(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return result.Tree(ctx)
+}
+
+// waitParts waits until all that is read of the parts has arrived, and says what was wrong with it.
+func (b *build) waitParts() error {
+	var errs []error
+	for _, engine := range b.parts {
+		errs = append(errs, engine.Wait())
+	}
+	return errors.Join(errs...)
 }
 
 // ownCache is what this build made, for this build. Its blobs are those of the working store.

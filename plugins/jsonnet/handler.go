@@ -48,11 +48,12 @@ func (h *handler) Describe(context.Context) ([]sdk.Instruction, error) {
 
 // Plan is [sdk.InstructionHandler]'s.
 func (h *handler) Plan(ctx context.Context, call sdk.Call) (sdk.Plan, error) {
+	read := func(name string) ([]byte, error) { return sdk.ReadFile(ctx, sdk.RootContext, name) }
 	vm := jsonnet.MakeVM()
 	vm.MaxStack = h.maxStack
-	vm.SetTraceOut(traceLog{ctx})
+	vm.SetTraceOut(traceLog(func(text string) { sdk.Log(ctx, sdk.LevelInfo, text) }))
 	vm.StringOutput = call.Flag("string") == "true"
-	vm.Importer(&importer{ctx: ctx, libraries: append(call.FlagList("J"), h.libraries...), seen: map[string]found{}})
+	vm.Importer(&importer{readFile: read, libraries: append(call.FlagList("J"), h.libraries...), seen: map[string]found{}})
 	if err := setVariables(vm, call); err != nil {
 		return sdk.Plan{}, err
 	}
@@ -140,10 +141,10 @@ func failed(err error) error {
 func invalid(text string) error { return &sdk.Error{Code: sdk.CodeInvalid, Message: text} }
 
 // traceLog shows what std.trace says.
-type traceLog struct{ ctx context.Context }
+type traceLog func(text string)
 
 // Write is [io.Writer]'s.
 func (t traceLog) Write(p []byte) (int, error) {
-	sdk.Log(t.ctx, sdk.LevelInfo, strings.TrimRight(string(p), "\n"))
+	t(strings.TrimRight(string(p), "\n"))
 	return len(p), nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"path"
 	"slices"
@@ -14,7 +13,7 @@ import (
 // importer reads templates and what they import from the build context. Whatever it asks for, found or not, the host
 // remembers: a change in an imported file, or a file that comes to stand before it in the search, makes the step anew.
 type importer struct {
-	ctx       context.Context
+	readFile  func(name string) ([]byte, error)
 	libraries []string
 	seen      map[string]found // by path
 }
@@ -50,7 +49,7 @@ func (i *importer) Import(from, wanted string) (contents jsonnet.Contents, found
 }
 
 func (i *importer) read(at string) found {
-	text, err := sdk.ReadFile(i.ctx, sdk.RootContext, at)
+	text, err := i.readFile(at)
 	if err != nil {
 		return found{err: err}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,6 +15,7 @@ import (
 // a key the first one's record is taken. The presence of a key that has no step's record, such as a seen key, is told by the
 // raw value.
 func (t *Tiers) Records(ctx context.Context, keys []sdk.Key) map[sdk.Key][]byte {
+	keys = slices.Compact(slices.Sorted(slices.Values(keys))) // stages may share steps
 	answers := make([][]sdk.Record, len(t.tiers))
 	t.ask(ctx, Near, keys, answers)
 	found := pick(keys, answers)
@@ -148,7 +150,7 @@ func (t *Tiers) Held(ctx context.Context, digests []sdk.Digest) map[sdk.Digest]b
 	for _, b := range t.tiers {
 		var missing []sdk.Digest
 		for _, d := range digests {
-			if !held[d] && !t.damaged[string(d)] {
+			if !held[d] && !t.damaged[string(d)] && !slices.Contains(missing, d) { // steps may share a layer
 				missing = append(missing, d)
 			}
 		}

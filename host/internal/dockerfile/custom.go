@@ -70,9 +70,18 @@ func (c *customs) markLines(text []byte) (string, map[int]string, error) {
 		keyword := strings.ToUpper(firstWord(strings.ReplaceAll(line, "\t", " ")))
 		instruction, custom := c.known[keyword]
 		logical, start := line, i
-		for strings.HasSuffix(strings.TrimRight(lines[i], " \t\r\n"), escape) && i+1 < len(lines) {
+		for more := continues(line, escape); more && i+1 < len(lines); {
 			i++
-			logical = strings.TrimSuffix(logical, escape) + strings.TrimSpace(lines[i])
+			next := strings.TrimSpace(lines[i])
+			if next == "" || strings.HasPrefix(next, "#") {
+				continue // as the parser does
+			}
+			logical = strings.TrimSuffix(logical, escape) + strings.TrimRight(lines[i], " \t\r\n")
+			more = continues(next, escape)
+		}
+		if keyword == "ONBUILD" {
+			_, trigger, _ := strings.Cut(strings.ReplaceAll(logical, "\t", " "), " ")
+			keyword = strings.ToUpper(firstWord(trigger))
 		}
 		if !custom && !slices.Contains([]string{"RUN", "COPY", "ADD"}, keyword) {
 			continue
@@ -92,6 +101,11 @@ func (c *customs) markLines(text []byte) (string, map[int]string, error) {
 		i = skipHeredocs(lines, i, heredocs)
 	}
 	return strings.Join(lines, ""), marked, nil
+}
+
+// continues says whether a line goes on in the next: an escape character that is escaped itself is none.
+func continues(line, escape string) bool {
+	return strings.HasSuffix(line, escape) && !strings.HasSuffix(line, escape+escape)
 }
 
 // heredocsOf are the heredocs that a line begins.
@@ -221,8 +235,10 @@ func (c *Custom) sort(words []string, fail func(string, error) error) error {
 		long := strings.HasPrefix(name, "--")
 		short := !long && len(name) == 2 && name[0] == '-' && name[1] != '-'
 		if !long && !short {
-			if strings.HasPrefix(word, "<<") && len(c.Heredocs) > 0 {
-				word = strings.Trim(strings.TrimLeft(word, "<-"), `"'`)
+			if h, err := parser.ParseHeredoc(word); err == nil && h != nil && len(c.Heredocs) > 0 {
+				if word = h.Name; strings.ContainsAny(word, "$\\'\"` ") {
+					word = "'" + strings.ReplaceAll(word, "'", `'"'"'`) + "'" // nothing in a name is expanded
+				}
 			}
 			c.Args = append(c.Args, word)
 			continue
@@ -248,6 +264,9 @@ func (c *Custom) sort(words []string, fail func(string, error) error) error {
 		}
 		if flag.Type == sdk.FlagBool && value != "true" && value != "false" {
 			return fail(word, fmt.Errorf("flag %q is true or false, not %q", name, value))
+		}
+		if name == "from" {
+			value = strings.Trim(value, `"'`) // it is resolved as it stands, and COPY's takes quotes
 		}
 		c.Flags = append(c.Flags, sdk.FlagValue{Name: name, Value: value})
 	}

@@ -15,7 +15,7 @@ func testInstructions() []sdk.Instruction {
 			Keyword: "JSONNET", Usage: "TEMPLATE DEST", MinArgs: 2,
 			Flags: []sdk.Flag{{Name: "ext-str", Type: sdk.FlagList}, {Name: "J", Type: sdk.FlagList}, {Name: "pretty", Type: sdk.FlagBool}},
 		},
-		{Keyword: "SCRIPT", MaxArgs: -1, Heredocs: true},
+		{Keyword: "SCRIPT", MaxArgs: -1, Heredocs: true, Flags: []sdk.Flag{{Name: "from"}}},
 	}
 }
 
@@ -39,6 +39,17 @@ func TestCustom(t *testing.T) {
 			"SCRIPT <<EOF <<-'END' x\nRUN is text here\nEOF\n\tJSONNET too\n\tEND",
 			Custom{Args: []string{"EOF", "END", "x"}, Heredocs: []CustomHeredoc{{"EOF", "RUN is text here\n", true}, {"END", "JSONNET too\n", false}}},
 		},
+		"a comment in a continuation": {
+			"SCRIPT a \\\n  # why\n\n  <<EOF\nRUN is text here\nEOF",
+			Custom{Args: []string{"a", "EOF"}, Heredocs: []CustomHeredoc{{"EOF", "RUN is text here\n", true}}},
+		},
+		"a continuation without a blank before it": {
+			"SCRIPT a\\\n <<EOF\nx\nEOF", Custom{Args: []string{"a", "EOF"}, Heredocs: []CustomHeredoc{{"EOF", "x\n", true}}},
+		},
+		"a heredoc's name is no variable": {
+			"SCRIPT <<'$A'\nx\n$A", Custom{Args: []string{"'$A'"}, Heredocs: []CustomHeredoc{{"$A", "x\n", false}}},
+		},
+		"--from in quotes": {`SCRIPT --from="a" b`, Custom{Args: []string{"b"}, Flags: []sdk.FlagValue{{Name: "from", Value: "a"}}}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -63,6 +74,28 @@ func TestCustom(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestCustomInHeredocs holds that the text of others' heredocs stays as it is.
+func TestCustomInHeredocs(t *testing.T) {
+	t.Parallel()
+	for _, begin := range []string{"RUN a <<EOF", "RUN a \\\n# why\n b <<EOF", "ONBUILD RUN a <<EOF", "ONBUILD COPY <<EOF /x"} {
+		f, err := Parse("Dockerfile", []byte("FROM scratch\n"+begin+"\nSCRIPT <<X\nX\nEOF\nENV a=b\n"), testInstructions()...)
+		if err != nil {
+			t.Errorf("%q: %v", begin, err)
+			continue
+		}
+		var text string
+		switch c := f.Stages[0].Instructions[0].Command.(type) {
+		case *Run:
+			text = c.Files[0].Data
+		case *Onbuild:
+			text = c.Expression
+		}
+		if !strings.Contains(text, "SCRIPT <<X\n") {
+			t.Errorf("%q: the heredoc came to be %q", begin, text)
+		}
 	}
 }
 

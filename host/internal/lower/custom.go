@@ -39,10 +39,10 @@ func (l *lowering) custom(c *dockerfile.Custom, step *Step) error {
 	if err != nil {
 		return err
 	}
-	if l.planner == nil {
+	if l.ask == nil {
 		return fmt.Errorf("nobody says what %s does", l.in.Keyword)
 	}
-	answer, err := l.planner.Plan(l.ctx, call, Before{Stage: l.stage, Lowered: &Lowered{
+	answer, err := l.ask(call, Before{Stage: l.stage, Lowered: &Lowered{
 		BaseName: l.out.BaseName, Steps: slices.Clone(l.out.Steps), State: l.state(),
 	}})
 	if err != nil {
@@ -216,18 +216,40 @@ func (l *lowering) customWrite(x sdk.Write) (effect.Effect, error) {
 	if err := errors.Join(err, octal(x.Mode), text(x.Owner)); err != nil {
 		return nil, err
 	}
-	mode := x.Mode
-	if mode == "" {
-		mode = "0644"
-	}
 	dir := path.Dir(at)
 	if dir != "/" {
 		dir += "/"
 	}
 	return effect.Copy{
 		Sources: []effect.CopySource{{Inline: []effect.File{{Name: path.Base(at), Content: string(x.Content)}}}},
-		Dest:    dir, Owner: x.Owner, Mode: mode,
+		Dest:    dir, Owner: x.Owner, Mode: writeMode(x.Mode),
 	}, nil
+}
+
+// writeMode is the --chmod of a file that is written: none where it has the mode of heredocs anyway, and else a symbolic one,
+// since an octal one would hold for the directories above that have to be made.
+func writeMode(mode string) string {
+	bits, err := strconv.ParseUint(mode, 8, 12)
+	if err != nil || bits == 0o644 {
+		return ""
+	}
+	var who []string
+	for i, name := range []string{"u", "g", "o"} {
+		text := name + "="
+		for _, bit := range []struct {
+			is     uint64
+			letter string
+		}{{0o400 >> (3 * i), "r"}, {0o200 >> (3 * i), "w"}, {0o100 >> (3 * i), "x"}, {0o4000 >> i & 0o6000, "s"}} {
+			if bits&bit.is != 0 {
+				text += bit.letter
+			}
+		}
+		who = append(who, text)
+	}
+	if bits&0o1000 != 0 {
+		who = append(who, "+t")
+	}
+	return strings.Join(who, ",")
 }
 
 // customSet lets the instructions of the language do what they do, with words that nothing is expanded in.

@@ -89,9 +89,12 @@ func Stage(ctx context.Context, p *plan.Plan, s *plan.Stage, base State, planner
 		return nil, p.File.Fail(s.Source.From, s.Source.BaseName, fmt.Errorf("the base's ONBUILD triggers were not planned"), "")
 	}
 	l := &lowering{
-		ctx: ctx, planner: planner, out: &Lowered{},
+		out:  &Lowered{},
 		plan: p, stage: s, file: p.File, lex: p.File.Lexer(),
 		config: base.Config.Clone(), author: base.Author, vars: base.vars.clone(), args: base.args[:len(base.args):len(base.args)],
+	}
+	if planner != nil {
+		l.ask = func(call sdk.Call, before Before) (sdk.Plan, error) { return planner.Plan(ctx, call, before) }
 	}
 	l.start()
 	out := l.out
@@ -117,9 +120,8 @@ func (l *lowering) state() State {
 
 // lowering is a stage while it is lowered.
 type lowering struct {
-	ctx     context.Context // of the one call of Stage that this is
-	planner Planner
-	out     *Lowered
+	out *Lowered
+	ask func(sdk.Call, Before) (sdk.Plan, error) // the planner; nil if there is none
 
 	plan  *plan.Plan
 	stage *plan.Stage

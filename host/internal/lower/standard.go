@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,22 +15,36 @@ import (
 // what the plugin does can be had without it. The files are the same, if in more layers.
 func (c *Custom) Standard() []string {
 	var out []string
+	call := c.Call
+	asRoot := func(lines ...string) {
+		if user, _, _ := strings.Cut(call.User, ":"); user != "" && user != "0" && user != "root" && strings.HasPrefix(lines[0], "RUN ") {
+			// Effects on files do not ask who the user is.
+			lines = append(append([]string{"USER root"}, lines...), "USER "+quoted(call.User))
+		}
+		out = append(out, lines...)
+	}
 	for _, x := range c.Plan.Effects {
 		switch {
 		case x.Exec != nil:
-			out = append(out, standardExec(c.Call, *x.Exec)...)
+			out = append(out, standardExec(call, *x.Exec)...)
 		case x.Copy != nil:
 			out = append(out, standardCopy(*x.Copy))
 		case x.Write != nil:
-			out = append(out, standardWrite(*x.Write)...)
+			asRoot(standardWrite(*x.Write)...)
 		case x.Mkdir != nil:
-			out = append(out, standardMkdir(*x.Mkdir)...)
+			asRoot(standardMkdir(*x.Mkdir)...)
 		case x.Symlink != nil:
-			out = append(out, shell("mkdir -p", path.Dir(x.Symlink.Path))+and("ln -sfn", x.Symlink.Target, x.Symlink.Path))
+			asRoot(shell("mkdir -p", path.Dir(x.Symlink.Path)) + and("ln -sfn", x.Symlink.Target, x.Symlink.Path))
 		case x.Remove != nil:
-			out = append(out, shell("rm -rf", x.Remove.Path))
+			asRoot(shell("rm -rf", x.Remove.Path))
 		case x.Set != nil:
 			out = append(out, standardSet(*x.Set)...)
+			switch x.Set.Field {
+			case "user":
+				call.User = x.Set.Values[0]
+			case "workdir":
+				call.Workdir = path.Clean(destination(call.Workdir, x.Set.Values[0]))
+			}
 		}
 	}
 	return out
@@ -37,12 +52,20 @@ func (c *Custom) Standard() []string {
 
 // shell is a RUN of a command with words that the shell takes as they are.
 func shell(command string, words ...string) string {
-	return "RUN " + command + " " + strings.Join(quotedAll(words), " ")
+	return "RUN " + command + " " + strings.Join(quotedAll(noFlags(words)), " ")
 }
 
 // and is one more command after a [shell].
 func and(command string, words ...string) string {
-	return " && " + command + " " + strings.Join(quotedAll(words), " ")
+	return " && " + command + " " + strings.Join(quotedAll(noFlags(words)), " ")
+}
+
+// noFlags keeps words from being taken for flags, the first of which would be.
+func noFlags(words []string) []string {
+	if strings.HasPrefix(words[0], "-") {
+		return append([]string{"--"}, words...)
+	}
+	return words
 }
 
 // list is a JSON list, as RUN and others take it.
@@ -118,6 +141,11 @@ func standardCopy(x sdk.Copy) string {
 	return strings.Join(append(words, escaped(append(append([]string{}, x.Sources...), x.Dest)...)), " ")
 }
 
+const (
+	maxLine    = 60 << 10 // of a Dockerfile; BuildKit's is a little more
+	maxPrinted = 12 << 10 // bytes that a line prints: each takes up to four
+)
+
 func standardWrite(x sdk.Write) []string {
 	mode, owner := x.Mode, ""
 	if mode == "" {
@@ -126,28 +154,42 @@ func standardWrite(x sdk.Write) []string {
 	if x.Owner != "" {
 		owner = " --chown=" + quoted(x.Owner)
 	}
+	x.Path = path.Clean(x.Path) // a directory's name would have the heredoc's in it
 	content := string(x.Content)
-	if !utf8.ValidString(content) || strings.ContainsRune(content, 0) || !strings.HasSuffix(content, "\n") || strings.Contains(content, "\r") {
-		// A heredoc holds whole lines of text.
-		line := shell("mkdir -p", path.Dir(x.Path)) + and("printf '"+octalEscapes(x.Content)+"' >", x.Path) + and("chmod "+mode, x.Path)
+	if !utf8.ValidString(content) || strings.ContainsRune(content, 0) || !strings.HasSuffix(content, "\n") || strings.Contains(content, "\r") ||
+		strings.ContainsAny(x.Path, " \t'\"") || slices.ContainsFunc(strings.Split(content, "\n"), func(line string) bool { return len(line) > maxLine }) {
+		// A heredoc holds whole lines of text, none of 64 KiB or more, and COPY splits its words at blanks in quotes too.
+		var lines []string
+		line := shell("mkdir -p", path.Dir(x.Path)) + " && : > " + quoted(x.Path)
+		for i := 0; i < len(x.Content); i += maxPrinted {
+			if i > 0 {
+				lines, line = append(lines, line), "RUN :"
+			}
+			line += " && printf '" + octalEscapes(x.Content[i:min(i+maxPrinted, len(x.Content))]) + "' >> " + quoted(x.Path)
+		}
+		line += and("chmod "+mode, x.Path)
 		if x.Owner != "" {
 			line += and("chown", x.Owner, x.Path)
 		}
-		return []string{line}
+		return append(lines, line)
 	}
 	word := "EOF"
 	for i := 1; strings.Contains("\n"+content, "\n"+word+"\n"); i++ {
 		word = fmt.Sprintf("EOF%d", i)
 	}
 	// The heredoc's word is quoted, so nothing in it is expanded; its file is named by the destination.
-	return []string{"COPY --chmod=" + mode + owner + " <<'" + word + "' " + quoted(x.Path) + "\n" + content + word}
+	chmod := ""
+	if symbolic := writeMode(mode); symbolic != "" {
+		chmod = " --chmod=" + symbolic
+	}
+	return []string{"COPY" + chmod + owner + " <<'" + word + "' " + quoted(x.Path) + "\n" + content + word}
 }
 
 // octalEscapes is content as printf(1) takes it.
 func octalEscapes(content []byte) string {
 	var b strings.Builder
 	for _, c := range content {
-		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.ContainsRune(" .,:;/=_-+(){}[]<>@#!?|&*~^", rune(c)) {
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.ContainsRune(" .,:;/=_+(){}[]<>@#!?|&*~^", rune(c)) {
 			b.WriteByte(c)
 			continue
 		}

@@ -124,4 +124,11 @@ func TestFaultsAreNotKept(t *testing.T) {
 	if _, whole := r.Reads(); whole {
 		t.Error("what a plan rests on counts as known")
 	}
+	if fault := r.Fault(); fault == nil || fault.Error() != "disk on fire" {
+		t.Errorf("the fault %v", fault)
+	}
+	whole := NewRecorder(filesOf(t, contents{}))
+	if _, err := whole.ReadFile(t.Context(), sdk.RootContext, "none"); err == nil || whole.Fault() != nil {
+		t.Errorf("a file that is not there: %v, fault %v", err, whole.Fault())
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -41,6 +42,7 @@ type Recorder struct {
 	seen  map[Read]bool // without results
 	reads []Read
 	lost  bool // something cannot be remembered
+	fault error
 }
 
 // NewRecorder records what is read of files.
@@ -74,6 +76,9 @@ func (r *Recorder) ReadDir(ctx context.Context, root sdk.Root, name string) ([]s
 func (r *Recorder) note(read Read, result any, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if _, coded := errors.AsType[*sdk.Error](err); err != nil && !coded && r.fault == nil {
+		r.fault = err
+	}
 	if r.seen[read] {
 		return
 	}
@@ -85,6 +90,14 @@ func (r *Recorder) note(read Read, result any, err error) {
 	}
 	read.Result = sum
 	r.reads = append(r.reads, read)
+}
+
+// Fault is the first error that says nothing of the files, such as that of a damaged layer: whatever a plugin makes of it,
+// its plan is not what it would be.
+func (r *Recorder) Fault() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fault
 }
 
 // Reads are what was read, sorted; it is false if that cannot be told in full.

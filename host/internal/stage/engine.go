@@ -144,8 +144,15 @@ func New(o Options) (*Engine, error) {
 		e.stages[s.ID] = s
 		e.order = append(e.order, s)
 	}
+	depth := map[string]int{} // of directories, at most
 	for _, s := range e.order {
-		if len(s.steps) > rootfs.MaxLowers/2 {
+		depth[s.ID] = depth[s.base.Stage]
+		for _, st := range s.steps {
+			if st.makesLayer {
+				depth[s.ID] += len(st.Effects) // each may be on a layer of its own for the ones after it
+			}
+		}
+		if depth[s.ID] > rootfs.MaxLowers/2 {
 			// So many layers have to be merged by links, which takes one file system.
 			e.Memory = nil
 		}

@@ -215,6 +215,9 @@ func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
 	}
 	in, err := open(ctx)
 	if err != nil {
+		if cached && ctx.Err() == nil {
+			err = &DamagedBlob{l.known.Digest, err} // the cache said that it has it
+		}
 		return nil, err
 	}
 	out, err := e.Store.Create(ctx)
