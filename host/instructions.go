@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
+	"github.com/trowel-build/trowel/host/plugin/service"
 	"github.com/trowel-build/trowel/sdk"
 )
 
@@ -34,6 +35,7 @@ func (b *build) describe(ctx context.Context) ([]sdk.Instruction, error) {
 			return nil, fmt.Errorf("plugin %q: describe its instructions: %w", h.Name, err)
 		}
 		for _, in := range list {
+			in.Summary, in.Usage = service.Clean(in.Summary), service.Clean(in.Usage)
 			if err := dockerfile.CheckInstruction(in); err != nil {
 				return nil, fmt.Errorf("plugin %q: %w", h.Name, err)
 			}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/trowel-build/trowel/host"
 )
@@ -43,6 +45,9 @@ func (p program) expand(ctx context.Context, f *buildFlags, dir string) error {
 	text, err := host.Expand(ctx, request)
 	if err := errors.Join(err, open.close(ctx)); err != nil {
 		return err
+	}
+	if out, ok := p.stdout.(*os.File); ok && term.IsTerminal(int(out.Fd())) {
+		text = host.Printable(text) // what a plugin wrote may be meant for the terminal
 	}
 	_, err = io.WriteString(p.stdout, text)
 	return err

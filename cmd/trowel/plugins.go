@@ -29,7 +29,7 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 	if len(settings.Plugins) == 0 {
 		return &plugged{}, nil
 	}
-	sockets, err := os.MkdirTemp("", "trowel-plugins-")
+	sockets, err := socketDir()
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the sockets of plugins: %w", err)
 	}
@@ -68,6 +68,17 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 		r.Instructions = append(r.Instructions, host.Instructions(i))
 	}
 	return in, nil
+}
+
+// socketDir makes a directory for sockets. The path of a socket has 107 bytes at most: where that of temporary files is a long
+// one, it is made in /tmp.
+func socketDir() (string, error) {
+	const longest = 44
+	dir := os.TempDir()
+	if len(dir) > longest {
+		dir = "/tmp"
+	}
+	return os.MkdirTemp(dir, "trowel-plugins-") // mode 0700
 }
 
 // close ends the plugins.

@@ -16,7 +16,7 @@ import (
 type cacheBackend struct {
 	running *running
 
-	once  sync.Once
+	mu    sync.Mutex
 	cache *transfer.Cache
 	err   error
 }
@@ -25,20 +25,25 @@ var _ sdk.Cache = (*cacheBackend)(nil)
 
 // started is the cache once the plugin said what it can do. A plugin that cannot be started stays so for the build.
 func (c *cacheBackend) started(ctx context.Context) (*transfer.Cache, error) {
-	c.once.Do(func() {
-		hello, err := c.running.hello(ctx)
-		if err != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cache != nil || c.err != nil {
+		return c.cache, c.err
+	}
+	r := c.running
+	hello, err := r.hello(ctx)
+	if err != nil {
+		if ctx.Err() == nil { // else it says nothing of the plugin
 			c.err = err
-			return
 		}
-		r := c.running
-		engine := transfer.New(transfer.Options{
-			Send: r.services.Send,
-			Warn: func(text string) { r.services.Log(sdk.LevelDebug, text) },
-		})
-		c.cache = transfer.NewCache(offered(r.client.Cache(), hello.Features), engine)
+		return nil, err
+	}
+	engine := transfer.New(transfer.Options{
+		Send: r.services.Send, Stall: limitsOf(r.spec).Timeout, // a server has as long for a byte as the plugin for an answer
+		Warn: func(text string) { r.services.Log(sdk.LevelDebug, text) },
 	})
-	return c.cache, c.err
+	c.cache = transfer.NewCache(offered(r.client.Cache(), hello.Features), engine)
+	return c.cache, nil
 }
 
 // offered is a remote cache with the abilities that the plugin has.
@@ -59,7 +64,8 @@ func (c *cacheBackend) GetRecords(ctx context.Context, keys []sdk.Key) ([]sdk.Re
 	if err != nil {
 		return nil, err
 	}
-	return cache.GetRecords(ctx, keys)
+	found, err := cache.GetRecords(ctx, keys)
+	return found, c.running.failed(err)
 }
 
 // PutRecords is [sdk.RecordStore]'s.
@@ -68,7 +74,7 @@ func (c *cacheBackend) PutRecords(ctx context.Context, records []sdk.Record) err
 	if err != nil {
 		return err
 	}
-	return cache.PutRecords(ctx, records)
+	return c.running.failed(cache.PutRecords(ctx, records))
 }
 
 // StatBlobs is [sdk.BlobReader]'s.
@@ -77,7 +83,8 @@ func (c *cacheBackend) StatBlobs(ctx context.Context, digests []sdk.Digest) ([]s
 	if err != nil {
 		return nil, err
 	}
-	return cache.StatBlobs(ctx, digests)
+	held, err := cache.StatBlobs(ctx, digests)
+	return held, c.running.failed(err)
 }
 
 // GetBlob is [sdk.BlobReader]'s.
@@ -86,7 +93,8 @@ func (c *cacheBackend) GetBlob(ctx context.Context, digest sdk.Digest) (sdk.Cont
 	if err != nil {
 		return sdk.Content{}, err
 	}
-	return cache.GetBlob(ctx, digest)
+	content, err := cache.GetBlob(ctx, digest)
+	return content, c.running.failed(err)
 }
 
 // PutBlob is [sdk.BlobWriter]'s.
@@ -95,7 +103,7 @@ func (c *cacheBackend) PutBlob(ctx context.Context, blob sdk.Blob, content sdk.C
 	if err != nil {
 		return err
 	}
-	return cache.PutBlob(ctx, blob, content)
+	return c.running.failed(cache.PutBlob(ctx, blob, content))
 }
 
 // newCredentials is a credential plugin, asked about the registries that the user said.
@@ -118,7 +126,7 @@ func (c *credentials) Credential(ctx context.Context, request sdk.CredentialRequ
 	}
 	answer, err := r.client.Credential().Credential(ctx, request)
 	if err != nil {
-		return sdk.Credential{}, fmt.Errorf("plugin %q: %w", r.name, err)
+		return sdk.Credential{}, fmt.Errorf("plugin %q: %w", r.name, r.failed(err))
 	}
 	if answer.Secret, err = r.services.FillReply(answer.Secret, request.Registry); err != nil {
 		return sdk.Credential{}, fmt.Errorf("plugin %q: %w", r.name, err)
@@ -134,7 +142,8 @@ func (i *instructions) Describe(ctx context.Context) ([]sdk.Instruction, error) 
 	if _, err := i.running.hello(ctx); err != nil {
 		return nil, err
 	}
-	return i.running.client.Instruction().Describe(ctx)
+	list, err := i.running.client.Instruction().Describe(ctx)
+	return list, i.running.failed(err)
 }
 
 // Plan is [sdk.InstructionHandler]'s.
@@ -142,5 +151,6 @@ func (i *instructions) Plan(ctx context.Context, call sdk.Call) (sdk.Plan, error
 	if _, err := i.running.hello(ctx); err != nil {
 		return sdk.Plan{}, err
 	}
-	return i.running.client.Instruction().Plan(ctx, call)
+	plan, err := i.running.client.Instruction().Plan(ctx, call)
+	return plan, i.running.failed(err)
 }

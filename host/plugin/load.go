@@ -109,10 +109,42 @@ type running struct {
 func (r *running) hello(ctx context.Context) (abi.HelloResponse, error) {
 	envelope, err := r.conn.Hello(ctx)
 	if err != nil {
-		return abi.HelloResponse{}, err
+		return abi.HelloResponse{}, r.failed(err)
 	}
-	return abi.ReadHello(envelope, r.spec.Kind)
+	answer, err := abi.ReadHello(envelope, r.spec.Kind)
+	return answer, r.failed(err)
 }
+
+// failed is an error of the plugin as the user may see it: on one line, without secrets or the plugin's name, which whoever
+// shows it puts before it, and with the last words of a plugin that crashed.
+func (r *running) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	safe := r.services.Safe(err)
+	message := safe.Error()
+	for _, name := range []string{fmt.Sprintf("plugin %q: ", r.name), fmt.Sprintf("plugin %q ", r.name)} {
+		message = strings.TrimPrefix(message, name)
+	}
+	if coded, ok := errors.AsType[*sdk.Error](safe); ok && coded.Code == sdk.CodeCrashed {
+		if first, _, _ := strings.Cut(coded.Detail, "\n"); first != "" {
+			message += ": " + first
+		}
+	}
+	return &shown{message, safe}
+}
+
+// shown is an error with another text.
+type shown struct {
+	text string
+	err  error
+}
+
+// Error is the text.
+func (s *shown) Error() string { return s.text }
+
+// Unwrap returns the error.
+func (s *shown) Unwrap() error { return s.err }
 
 func (r *running) close(ctx context.Context) error {
 	err := r.conn.Close(ctx)
@@ -250,7 +282,7 @@ const compileAfter = 250 * time.Millisecond
 
 // limitsOf are the limits of a plugin: the user's, or those of its kind.
 func limitsOf(s Spec) transport.Limits {
-	l := transport.Limits{Memory: int64(s.Limits.Memory), Timeout: s.Limits.Timeout, Instances: s.Limits.Instances}
+	l := transport.Limits{Memory: int64(s.Limits.Memory), Timeout: s.Limits.Timeout, Start: s.Limits.Start, Instances: s.Limits.Instances}
 	if l.Timeout > 0 {
 		return l
 	}

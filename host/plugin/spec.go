@@ -49,7 +49,8 @@ type Spec struct {
 // Limits bound what a plugin may use. What is not set has a default by its kind.
 type Limits struct {
 	Memory    size.Bytes    `toml:"memory"`
-	Timeout   time.Duration `toml:"timeout"` // of one call
+	Timeout   time.Duration `toml:"timeout"` // of one call; more where it moves bytes
+	Start     time.Duration `toml:"start"`   // until it is ready
 	Instances int           `toml:"instances"`
 }
 
@@ -76,7 +77,7 @@ func (s Spec) Validate(name string) error {
 	if err := s.validateForKind(); err != nil {
 		return err
 	}
-	if s.Limits.Timeout < 0 || s.Limits.Instances < 0 {
+	if s.Limits.Timeout < 0 || s.Limits.Start < 0 || s.Limits.Instances < 0 {
 		return errors.New("a limit is negative")
 	}
 	return s.Allow.Validate(s.Kind)

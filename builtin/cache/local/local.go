@@ -150,8 +150,15 @@ func mustBeEmpty(root *os.Root) error {
 		return err
 	}
 	for _, name := range names {
-		// A volume's root has lost+found; builds work in work, which may be there first. FORMAT and v1 may have appeared since we looked: another process sets up.
-		if name == "lost+found" || name == "work" || name == formatFile || name == versionDir || strings.HasPrefix(name, setupPrefix) {
+		switch name {
+		case "lost+found": // of a volume's root
+			continue
+		case "work", "plugins", "compiled": // where builds work and plugins are installed, which may be there first
+			continue
+		case formatFile, versionDir: // may have appeared since we looked: another process sets up
+			continue
+		}
+		if strings.HasPrefix(name, setupPrefix) {
 			continue
 		}
 		return fmt.Errorf("the directory holds %q and is no cache: name an empty directory or one that does not exist", name)

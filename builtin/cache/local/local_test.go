@@ -144,6 +144,7 @@ func TestOpenDirectory(t *testing.T) {
 	}{
 		"empty":           {},
 		"a volume's root": {files: map[string]string{"lost+found/x": ""}},
+		"plugins first":   {files: map[string]string{"compiled/x": "", "plugins/x": ""}},
 		"set up":          {files: map[string]string{"FORMAT": "trowel-cache 1\n", "other": ""}},
 		"being set up":    {files: map[string]string{".trowel-cache-XYZ": ""}},
 		"newer":           {files: map[string]string{"FORMAT": "trowel-cache 2\n"}, want: "use a newer Trowel"},

@@ -55,7 +55,7 @@ func (m *memoryLimit) problem() *sdk.Error {
 	if !m.exceeded.Load() {
 		return nil
 	}
-	return &sdk.Error{Code: sdk.CodeLimit, Message: fmt.Sprintf("the plugin used more than its %d MiB of memory (limits.memory)", m.bytes>>20)}
+	return &sdk.Error{Code: sdk.CodeLimit, Message: fmt.Sprintf(`the plugin used more memory than limits.memory = "%d MiB" allows: raise it`, m.bytes>>20)}
 }
 
 // ownMemory is the memory of a process that no file stands behind.

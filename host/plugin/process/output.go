@@ -73,8 +73,9 @@ func (l *lines) last() string {
 	defer l.mu.Unlock()
 	l.flush()
 	text := string(l.tail)
-	if cause := string(l.cause); !strings.Contains(text, cause) {
-		text = cause + "\n…\n" + text[len(text)-(maxTail-maxCause):]
+	// The end of the cause may be a line that did not end.
+	if cause := strings.TrimSuffix(string(l.cause), "\n"); !strings.Contains(text, cause) {
+		text = cause + "\n…\n" + text[max(0, len(text)-(maxTail-maxCause)):]
 	}
 	return strings.ToValidUTF8(strings.TrimSpace(text), "\uFFFD")
 }

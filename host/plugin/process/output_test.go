@@ -46,6 +46,20 @@ func TestCause(t *testing.T) {
 	}
 }
 
+// A crash that is short, and whose last line has not ended, when nothing else was written.
+func TestCauseInPieces(t *testing.T) {
+	t.Parallel()
+	l := &lines{log: func(sdk.Level, string) {}}
+	fmt.Fprintf(l, "fatal error: netpoll failed\ngoroutine 1 [run")
+	if got, want := l.last(), "fatal error: netpoll failed\ngoroutine 1 [run"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	fmt.Fprintf(l, "ning]:\nmore\n")
+	if got := l.last(); !strings.HasPrefix(got, "fatal error: netpoll failed\n") || !strings.HasSuffix(got, "more") {
+		t.Errorf("after the rest of the line: %q", got)
+	}
+}
+
 // The first line is go-plugin's, and what follows is shown.
 func TestGreeting(t *testing.T) {
 	t.Parallel()

@@ -140,6 +140,7 @@ func (p *Plugin) Call(ctx context.Context, op abi.Op, request []byte, streams ab
 	if p.o.Attach == "" { // there somebody may look at the call in a debugger
 		var stop func()
 		over := timeoutError("the call took longer than", p.o.Limits.Timeout)
+		over.Message += ": raise limits.timeout if it needs longer"
 		ctx, streams, stop = transport.Patience(ctx, p.o.Limits.Timeout, over, streams)
 		defer stop()
 	}

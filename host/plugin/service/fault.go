@@ -14,6 +14,9 @@ func fault(code sdk.ErrorCode, format string, args ...any) *sdk.Error {
 	return &sdk.Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
+// Safe is an error of the plugin as the user may see it: without secrets, on one line, and matching what err matches.
+func (s *Services) Safe(err error) error { return s.safe(err) }
+
 // safe is an error as the plugin and the user may see it: without secrets, fit for a terminal.
 func (s *Services) safe(err error) error {
 	if err == nil {

@@ -38,7 +38,7 @@ func (p *Plugin) ended(ctx context.Context) *sdk.Error {
 	case errors.Is(cause, errTimeout):
 		return p.failed(sdk.CodeTimeout, "did not answer within %v: raise limits.timeout if it needs longer", p.limits.Timeout)
 	case errors.Is(cause, errStartLimit):
-		return p.failed(sdk.CodeTimeout, "was not ready within the %v that a plugin has to start", p.limits.Start)
+		return p.failed(sdk.CodeTimeout, "was not ready within %v: raise limits.start if it needs longer", p.limits.Start)
 	default:
 		return p.failed(sdk.CodeCancelled, "was cancelled: %v", cause)
 	}

@@ -98,7 +98,7 @@ func TestFailures(t *testing.T) {
 		{name: "recursion", op: opRecurse, memory: 8 << 20, code: sdk.CodeLimit, message: "limits.memory"},
 		{name: "flood", op: opFlood, code: sdk.CodeLimit, message: "more than 16 MiB"},
 		{name: "no answer", op: 99, code: sdk.CodeInternal, message: "gave no answer to operation 99"},
-		{name: "loop at start", op: opEcho, hello: "loop", code: sdk.CodeTimeout, message: "was not ready within the 1s"},
+		{name: "loop at start", op: opEcho, hello: "loop", code: sdk.CodeTimeout, message: "was not ready within 1s"},
 		{name: "panic at start", op: opEcho, hello: "panic", code: sdk.CodeCrashed, message: "panic: at start", detail: "panic: at start"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
