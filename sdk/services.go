@@ -208,12 +208,25 @@ func noService(name string) error {
 	return &Error{Code: CodeUnsupported, Message: "there is no service " + name + " in this context"}
 }
 
-// HTTP has the host make requests, all at once. See [HTTPClient].
+// maxRequests is how many requests the host makes at once.
+const maxRequests = 256
+
+// HTTP has the host make requests, as many at once as it does. See [HTTPClient].
 func HTTP(ctx context.Context, requests ...HTTPRequest) ([]HTTPResponse, error) {
-	if s := services(ctx).HTTP; s != nil {
-		return s.HTTP(ctx, requests)
+	s := services(ctx).HTTP
+	if s == nil {
+		return nil, noService("http")
 	}
-	return nil, noService("http")
+	var answers []HTTPResponse
+	for len(requests) > 0 {
+		n := min(len(requests), maxRequests)
+		some, err := s.HTTP(ctx, requests[:n])
+		if err != nil {
+			return nil, err
+		}
+		answers, requests = append(answers, some...), requests[n:]
+	}
+	return answers, nil
 }
 
 // Sign has the host sign something with a secret. See [Signer].

@@ -33,7 +33,7 @@ trowel.lock, and trowel.lock stays as it is.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			project, err := author.OpenProject(args[0])
 			if err != nil {
 				return usageError{err}
@@ -42,7 +42,7 @@ trowel.lock, and trowel.lock stays as it is.`,
 			if err != nil {
 				return err
 			}
-			defer os.RemoveAll(dir)
+			defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 			d.program, d.project, d.dir, d.build = p, project, dir, args[1:]
 			if err := d.prepare(f); err != nil {
 				return err

@@ -41,6 +41,7 @@ func TestPluginErrors(t *testing.T) {
 		"[plugins.a]\nkind = 'cache'\nsource = 'file:x'\nroles = ['reed']\n":                         `role "reed"`,
 		"[plugins.a]\nkind = 'cache'\nsource = 'file:x'\n[plugins.a.alow]\nhosts = ['x']\n":          `unknown key "plugins.a.alow": did you mean "allow"?`,
 		"[plugins.a]\nkind = 'cache'\nsource = 'file:x'\n[plugins.a.allow]\nhost = ['x']\n":          `:5: unknown key "plugins.a.allow.host": did you mean "hosts"?`,
+		"[plugins.a]\nkind = 'cache'\nsource = 'file:x'\nalow.hosts = ['x']\n":                       `:4: unknown key "plugins.a.alow.hosts": did you mean "allow"?`,
 		"[plugins.a]\nkind = 'cache'\nsource = 'file:x'\nallow.secrets.s = {env = 'X', us = 'y'}\n":  `did you mean "use"?`,
 		"[plugins.a]\nkind = 'cache'\nsource = 'file:x'\nallow.secrets.s = {env = 'X', use = 'y'}\n": `use`,
 		"[plugins.a]\nkind = 'cache'\nsource = 'file:x'\nlimits.timeout = '-1s'\n":                   "a limit is negative",

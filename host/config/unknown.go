@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -14,7 +15,14 @@ func unknownKey(name, text string, key toml.Key) error {
 	if line := lineOf(text, key); line > 0 {
 		where = fmt.Sprintf("%s:%d", name, line)
 	}
-	if best := Nearest(key[len(key)-1], validKeys(key[:len(key)-1])); best != "" {
+	wrong := 0 // the first part that means nothing
+	for wrong < len(key)-1 {
+		if keys := validKeys(key[:wrong]); keys != nil && !slices.Contains(keys, key[wrong]) {
+			break
+		}
+		wrong++
+	}
+	if best := Nearest(key[wrong], validKeys(key[:wrong])); best != "" {
 		return fmt.Errorf("%s: unknown key %q: did you mean %q?", where, key.String(), best)
 	}
 	return fmt.Errorf("%s: unknown key %q", where, key.String())

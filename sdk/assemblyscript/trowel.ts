@@ -76,21 +76,36 @@ export class Value {
   }
   /** JSON text. */
   encode(): string {
+    const parts = new Array<string>(); // joined once: what is long is copied once
+    this.write(parts);
+    return parts.join("");
+  }
+  private write(to: string[]): void {
     switch (this.kind) {
-      case Kind.Bool: return this.boolean ? "true" : "false";
-      case Kind.Number: return this.number.toString();
-      case Kind.Text: return quote(this.text);
+      case Kind.Bool: to.push(this.boolean ? "true" : "false"); break;
+      case Kind.Number: to.push(this.number.toString()); break;
+      case Kind.Text: quote(to, this.text); break;
       case Kind.List: {
-        const parts = new Array<string>();
-        for (let i = 0; i < this.list.length; i++) parts.push(this.list[i].encode());
-        return "[" + parts.join(",") + "]";
+        to.push("[");
+        for (let i = 0; i < this.list.length; i++) {
+          if (i > 0) to.push(",");
+          this.list[i].write(to);
+        }
+        to.push("]");
+        break;
       }
       case Kind.Object: {
-        const parts = new Array<string>();
-        for (let i = 0; i < this.list.length; i++) parts.push(quote(this.keys[i]) + ":" + this.list[i].encode());
-        return "{" + parts.join(",") + "}";
+        to.push("{");
+        for (let i = 0; i < this.list.length; i++) {
+          if (i > 0) to.push(",");
+          quote(to, this.keys[i]);
+          to.push(":");
+          this.list[i].write(to);
+        }
+        to.push("}");
+        break;
       }
-      default: return "null";
+      default: to.push("null");
     }
   }
 }
@@ -245,16 +260,17 @@ function hello(plugin: Plugin, config: Value): Value {
 
 // JSON.
 
-function quote(s: string): string {
-  const parts = new Array<string>();
+function quote(to: string[], s: string): void {
+  to.push('"');
   let from = 0;
   for (let i = 0; i < s.length; i++) {
     const c = s.charCodeAt(i);
     if (c >= 0x20 && c != 0x22 && c != 0x5c) continue;
-    parts.push(s.substring(from, i) + "\\u00" + (c < 16 ? "0" : "") + c.toString(16));
+    to.push(s.substring(from, i) + "\\u00" + (c < 16 ? "0" : "") + c.toString(16));
     from = i + 1;
   }
-  return '"' + (parts.length == 0 ? s : parts.join("") + s.substring(from)) + '"';
+  to.push(from == 0 ? s : s.substring(from));
+  to.push('"');
 }
 
 /** Reads JSON; null if it is none. */

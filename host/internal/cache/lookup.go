@@ -117,6 +117,7 @@ func Step(found map[sdk.Key][]byte, key sdk.Key) (Record, bool) {
 // Found is a blob in one of the backends.
 type Found struct {
 	sdk.Content
+	Name   string // of the backend
 	before *Tiers // the faster backends
 }
 
@@ -130,7 +131,7 @@ func (t *Tiers) Blob(ctx context.Context, digest sdk.Digest) (Found, error) {
 		content, err := b.Cache.GetBlob(ctx, digest)
 		if err == nil {
 			b.reads.worked()
-			return Found{content, t.with(t.tiers[:i])}, nil
+			return Found{content, b.Name, t.with(t.tiers[:i])}, nil
 		}
 		if !errors.Is(err, sdk.ErrNotFound) {
 			t.fault(ctx, b, &b.reads, "get blob "+string(digest), err)

@@ -107,11 +107,11 @@ func (e *Engine) cachedIndex(ctx context.Context, l *Layer) (*layer.Index, bool,
 		if ctx.Err() != nil {
 			return nil, false, err
 		}
-		return nil, false, &DamagedBlob{digest.Digest(want.Index), err}
+		return nil, false, &DamagedBlob{digest.Digest(want.Index), fmt.Errorf("cache %q: %w", content.Name, err)}
 	}
 	x, err := layer.DecodeIndex(data)
 	if err != nil {
-		return nil, false, &DamagedBlob{digest.Digest(want.Index), err}
+		return nil, false, &DamagedBlob{digest.Digest(want.Index), fmt.Errorf("cache %q: %w", content.Name, err)}
 	}
 	content.Fill(ctx, sdk.Blob{Digest: want.Index, Size: want.IndexSize}, bytesContent(data))
 	return x, true, nil

@@ -200,7 +200,7 @@ func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
 	if b, err := e.Store.Get(l.known.Digest); err == nil {
 		return b, nil
 	}
-	open, cached := l.origin, false
+	open, cached := l.origin, ""
 	keep := e.Cache.PutBaseBlob
 	if c, err := e.Cache.Blob(ctx, sdk.Digest(l.known.Digest)); err == nil {
 		if c.File != "" {
@@ -208,15 +208,15 @@ func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
 				return b, nil
 			}
 		}
-		open, cached, keep = c.Open, true, c.Fill
+		open, cached, keep = c.Open, c.Name, c.Fill
 	}
 	if open == nil {
 		return nil, &DamagedBlob{l.known.Digest, sdk.ErrNotFound}
 	}
 	in, err := open(ctx)
 	if err != nil {
-		if cached && ctx.Err() == nil {
-			err = &DamagedBlob{l.known.Digest, err} // the cache said that it has it
+		if cached != "" && ctx.Err() == nil {
+			err = &DamagedBlob{l.known.Digest, fmt.Errorf("cache %q: %w", cached, err)} // it said that it has it
 		}
 		return nil, err
 	}
@@ -227,8 +227,11 @@ func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
 	growing := out.Blob()
 	e.background.Go(func() error {
 		err := e.copyBlob(ctx, l, out, in)
-		if err != nil && cached && ctx.Err() == nil {
-			err = &DamagedBlob{l.known.Digest, err}
+		if err != nil && ctx.Err() != nil {
+			return out.Abort(err) // nobody wants it any more
+		}
+		if err != nil && cached != "" {
+			err = &DamagedBlob{l.known.Digest, fmt.Errorf("cache %q: %w", cached, err)}
 		}
 		if err != nil {
 			return errors.Join(err, out.Abort(err))

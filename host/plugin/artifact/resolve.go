@@ -213,7 +213,10 @@ func (r Request) accept(p *Program) error {
 		}
 	}
 	if r.Kind != "" && !slices.Contains(m.Kinds, r.Kind) {
-		return fmt.Errorf("%s is of the kind %v, and trowel.toml has it as %s", m.Name, m.Kinds, r.Kind)
+		return &Error{
+			Err:  fmt.Errorf("%s is of the kind %v, and trowel.toml has it as %s", m.Name, m.Kinds, r.Kind),
+			Cure: fmt.Sprintf("write kind = %q under [plugins.%s], or name another plugin", m.Kinds[0], r.Name),
+		}
 	}
 	p.Missing = m.Wants.Missing(r.Grants)
 	return nil

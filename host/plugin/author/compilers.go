@@ -27,12 +27,19 @@ func compileC(ctx context.Context, r BuildRequest, to string) error {
 		return &MissingToolError{Tool: "wasm-ld", From: "apt-get install lld"}
 	}
 	t := tool{name: "clang", dir: r.Project.Dir, log: r.Log, from: "apt-get install clang lld"}
-	arguments := []string{
-		"--target=wasm32", "-std=c11", "-O2", "-mbulk-memory", "-ffreestanding", "-nostdlib", "-fvisibility=hidden", "-Wall", "-Wextra",
-		"-ffile-prefix-map=" + r.Project.Dir + "=.", "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=65536", "-Wl,--stack-first",
+	object := to + ".o"
+	defer os.Remove(object)
+	// In two steps: where it optimises, clang has the linker's result worked over by a wasm-opt it finds, which may be too
+	// old for what it is given.
+	compile := []string{
+		"--target=wasm32", "-c", "-std=c11", "-O2", "-mbulk-memory", "-ffreestanding", "-fvisibility=hidden", "-Wall", "-Wextra",
+		"-ffile-prefix-map=" + r.Project.Dir + "=.",
 	}
-	arguments = append(append(arguments, r.Project.Arguments...), "-o", to, r.Project.source("plugin.c"))
-	return t.run(ctx, arguments...)
+	compile = append(append(compile, r.Project.Arguments...), "-o", object, r.Project.source("plugin.c"))
+	if err := t.run(ctx, compile...); err != nil {
+		return err
+	}
+	return t.run(ctx, "--target=wasm32", "-nostdlib", "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,-z,stack-size=65536", "-Wl,--stack-first", "-o", to, object)
 }
 
 const rustTarget = "wasm32-unknown-unknown"

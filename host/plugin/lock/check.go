@@ -50,7 +50,7 @@ func (f File) Check(w Wanted, mode Mode) (e Entry, locked bool, err error) {
 	case kindOf(w.Source) == "":
 		return Entry{}, false, fmt.Errorf("source is %q, and must begin with builtin:, file: or oci://", w.Source)
 	case !locked && (mode == Frozen || kindOf(w.Source) == kindOCI):
-		return Entry{}, false, &Error{Err: fmt.Errorf("%q is not in %s", w.Source, FileName), Cure: "run " + installing(w.Name)}
+		return Entry{}, false, &Error{Err: errors.New("it is not in " + FileName), Cure: "run " + installing(w.Name)}
 	case !locked:
 		return Entry{}, false, nil
 	case e.Source != w.Source:

@@ -169,7 +169,7 @@ func TestCheck(t *testing.T) {
 		"new builtin":        {Wanted{Name: "new", Source: "builtin:x"}, Open, false, ""},
 		"new file, cold":     {Wanted{Name: "new", Source: "file:x"}, Frozen, false, "is not in trowel.lock"},
 		"new builtin, cold":  {Wanted{Name: "new", Source: "builtin:x"}, Frozen, false, "is not in trowel.lock"},
-		"new remote":         {Wanted{Name: "new", Source: "oci://x/y"}, Open, false, `"oci://x/y" is not in trowel.lock`},
+		"new remote":         {Wanted{Name: "new", Source: "oci://x/y"}, Open, false, "it is not in trowel.lock"},
 		"no scheme":          {Wanted{Name: "jsonnet", Source: "x.wasm"}, Open, false, "must begin with"},
 	} {
 		t.Run(name, func(t *testing.T) {

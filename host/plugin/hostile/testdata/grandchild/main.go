@@ -33,8 +33,12 @@ func main() {
 		for {
 			lists, _ := filepath.Glob("/proc/" + strconv.Itoa(child.Process.Pid) + "/task/*/children")
 			for _, list := range lists {
-				if text, _ := os.ReadFile(list); len(text) > 0 {
-					return strconv.Itoa(child.Process.Pid) + " " + strings.TrimSpace(string(text)), nil
+				text, _ := os.ReadFile(list)
+				for _, pid := range strings.Fields(string(text)) {
+					// Go's runtime has children of its own for a moment.
+					if line, _ := os.ReadFile("/proc/" + pid + "/cmdline"); strings.HasSuffix(string(line), "\x00grandchild\x00") {
+						return strconv.Itoa(child.Process.Pid) + " " + pid, nil
+					}
 				}
 			}
 			time.Sleep(time.Millisecond)
