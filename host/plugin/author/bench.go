@@ -48,7 +48,7 @@ func (t *tester) open(ctx context.Context, s setting) (_ *bench, err error) {
 		return nil, err
 	}
 	subject := t.harness.subject
-	if b.server, err = serve(subject.Test, b.dir); err != nil {
+	if b.server, err = serve(ctx, subject.Test, b.dir); err != nil {
 		return nil, err
 	}
 	grants, getenv := testGrants(subject, b.server.address)

@@ -49,7 +49,7 @@ type Built struct {
 }
 
 // Build compiles a project and puts its manifest into the program. The same sources make the same bytes.
-func Build(ctx context.Context, r BuildRequest) (Built, error) {
+func Build(ctx context.Context, r BuildRequest) (_ Built, err error) {
 	m, err := r.Project.Manifest()
 	if err != nil {
 		return Built{}, err
@@ -58,7 +58,7 @@ func Build(ctx context.Context, r BuildRequest) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	raw := filepath.Join(dir, "plugin.wasm")
 	if err := compile(ctx, r, raw); err != nil {
 		return Built{}, fmt.Errorf("build plugin %q: %w", r.Project.Name, err)
@@ -94,7 +94,7 @@ func replaceFile(name string, content []byte, mode os.FileMode) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name())
+			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
 	_, err = f.Write(content)

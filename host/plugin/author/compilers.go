@@ -2,7 +2,9 @@ package author
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,13 +24,17 @@ func compileGo(ctx context.Context, r BuildRequest, to string) error {
 }
 
 // compileC compiles one file without a C library: trowel.h needs none.
-func compileC(ctx context.Context, r BuildRequest, to string) error {
+func compileC(ctx context.Context, r BuildRequest, to string) (err error) {
 	if _, err := exec.LookPath("wasm-ld"); err != nil {
 		return &MissingToolError{Tool: "wasm-ld", From: "apt-get install lld"}
 	}
 	t := tool{name: "clang", dir: r.Project.Dir, log: r.Log, from: "apt-get install clang lld"}
 	object := to + ".o"
-	defer os.Remove(object)
+	defer func() {
+		if gone := os.Remove(object); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}()
 	// In two steps: where it optimises, clang has the linker's result worked over by a wasm-opt it finds, which may be too
 	// old for what it is given.
 	compile := []string{

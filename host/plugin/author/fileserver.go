@@ -34,7 +34,7 @@ type server struct {
 type fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
 // serve starts a server. It ends with close.
-func serve(settings TestSettings, dir string) (*server, error) {
+func serve(ctx context.Context, settings TestSettings, dir string) (*server, error) {
 	s := &server{next: &files{dir: dir}}
 	if settings.Upstream != "" {
 		upstream, err := url.Parse(settings.Upstream)
@@ -49,7 +49,7 @@ func serve(settings TestSettings, dir string) (*server, error) {
 	if len(settings.Answers) > 0 {
 		s.next = answering{settings.Answers, s.next}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (f *files) put(r *http.Request, name string) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(to.Name())
+			err = errors.Join(err, os.Remove(to.Name()))
 		}
 	}()
 	n, err := io.Copy(to, r.Body)

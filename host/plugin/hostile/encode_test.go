@@ -59,7 +59,11 @@ func (h handmade) encode() []byte {
 		body []byte
 	}{
 		{1, list([][]byte{{0x60, 0, 0}, {0x60, 2, 0x7f, 0x7f, 1, 0x7f}})},
-		{2, list(imports)}, {3, list(functions)}, {5, []byte{1, 0, 1}}, {7, list(exports)}, {10, list(bodies)},
+		{2, list(imports)},
+		{3, list(functions)},
+		{5, []byte{1, 0, 1}},
+		{7, list(exports)},
+		{10, list(bodies)},
 		{11, list([][]byte{slices.Concat([]byte{0, opConst, 0, opEnd}, named(h.data))})},
 	} {
 		out = append(append(out, s.id), sized(s.body)...)

@@ -112,8 +112,12 @@ func TestRedirectHeaders(t *testing.T) {
 		Secrets: map[string]service.Secret{"tok": {SecretSource: service.SecretSource{Env: "TOKEN"}, Use: "header"}},
 	})
 	header := []sdk.Header{
-		{Name: "Private-Token", Value: "{{secret:tok}}"}, {Name: "X-Amz-Security-Token", Value: "x"}, {Name: "Cookie", Value: "a=b"},
-		{Name: "X-Mine", Value: "1"}, {Name: "Accept", Value: "text/plain"}, {Name: "Accept-Language", Value: "{{secret:tok}}"},
+		{Name: "Private-Token", Value: "{{secret:tok}}"},
+		{Name: "X-Amz-Security-Token", Value: "x"},
+		{Name: "Cookie", Value: "a=b"},
+		{Name: "X-Mine", Value: "1"},
+		{Name: "Accept", Value: "text/plain"},
+		{Name: "Accept-Language", Value: "{{secret:tok}}"},
 		{Name: "Range", Value: "bytes=0-1"},
 	}
 	for _, row := range []struct {
@@ -152,8 +156,15 @@ func TestRedirectMethods(t *testing.T) {
 	u := "http://localhost:" + port
 	s := l.services(service.Grants{Hosts: []string{u}})
 	for _, row := range []struct{ method, path, want string }{
-		{"POST", "/301", "GET  "}, {"POST", "/302", "GET  "}, {"POST", "/303", "GET  "}, {"POST", "/307", "POST x text/x"}, {"POST", "/308", "POST x text/x"},
-		{"PUT", "/301", "PUT x text/x"}, {"PUT", "/302", "PUT x text/x"}, {"PUT", "/303", "GET  "}, {"PUT", "/307", "PUT x text/x"},
+		{"POST", "/301", "GET  "},
+		{"POST", "/302", "GET  "},
+		{"POST", "/303", "GET  "},
+		{"POST", "/307", "POST x text/x"},
+		{"POST", "/308", "POST x text/x"},
+		{"PUT", "/301", "PUT x text/x"},
+		{"PUT", "/302", "PUT x text/x"},
+		{"PUT", "/303", "GET  "},
+		{"PUT", "/307", "PUT x text/x"},
 		{"DELETE", "/302", "DELETE x text/x"},
 	} {
 		r := get(t, s, sdk.HTTPRequest{
