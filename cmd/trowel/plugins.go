@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 // plugged is the plugins of a build.
 type plugged struct {
 	set     *plugin.Set
-	sockets string // the directory of processes' sockets
+	sockets *socketDir
 }
 
 // plugIn loads the configured plugins and tells the request of them. The local cache is asked before those of plugins, and
@@ -29,7 +28,7 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 	if len(settings.Plugins) == 0 {
 		return &plugged{}, nil
 	}
-	sockets, err := socketDir()
+	sockets, err := openSocketDir()
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the sockets of plugins: %w", err)
 	}
@@ -53,7 +52,7 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 				return found.Bytes, err
 			},
 			Host: "trowel " + buildVersion(), Getenv: p.getenv, Proxy: settings.Proxy.Func(), TLS: certificates,
-			CompileDir: compileDir(f, settings), SocketDir: sockets, Report: report,
+			CompileDir: compileDir(f, settings), SocketDir: sockets.name, Report: report,
 		})
 		return err
 	})
@@ -70,25 +69,14 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 	return in, nil
 }
 
-// socketDir makes a directory for sockets. The path of a socket has 107 bytes at most: where that of temporary files is a long
-// one, it is made in /tmp.
-func socketDir() (string, error) {
-	const longest = 44
-	dir := os.TempDir()
-	if len(dir) > longest {
-		dir = "/tmp"
-	}
-	return os.MkdirTemp(dir, "trowel-plugins-") // mode 0700
-}
-
 // close ends the plugins.
 func (in *plugged) close(ctx context.Context) error {
 	var err error
 	if in.set != nil {
 		err = in.set.Close(context.WithoutCancel(ctx))
 	}
-	if in.sockets != "" {
-		err = errors.Join(err, os.RemoveAll(in.sockets))
+	if in.sockets != nil {
+		err = errors.Join(err, in.sockets.close())
 	}
 	return err
 }
