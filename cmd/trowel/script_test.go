@@ -103,12 +103,16 @@ func (s *scenarios) setup(env *testscript.Env) error {
 	return nil
 }
 
-// condition knows [run], whether processes can be run here, and [owners], whether files can belong to more than one user.
+// condition knows [run], whether processes can be run here, [owners], whether files can belong to more than one user, and
+// [tree], whether the source tree and a compiler are here.
 func (s *scenarios) condition(name string) (bool, error) {
 	switch name {
 	case "run":
 		s.doctor.Do(func() { s.permits = canRun() })
 		return s.permits, nil
+	case "tree":
+		_, err := os.Stat("../../go.mod")
+		return err == nil, nil
 	case "owners":
 		return manyIDs(), nil
 	case "root":

@@ -65,11 +65,20 @@ func TestScriptsAsOthers(t *testing.T) {
 	if err := os.WriteFile(program, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"steps", "plugins/jsonnet"} {
+		module, err := compilePlugin("wasm", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "bin", compiledName("wasm", name)), module, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, user := range []string{userManyIDs, userOneID, userNone} {
 		t.Run(user, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestScripts$", "-test.count=1", "-test.timeout=10m")
 			cmd.Dir = filepath.Join(dir, "cmd/trowel")
-			cmd.Env = append(os.Environ(), envShell+"="+shell, envSetUp+"="+user, "TMPDIR="+filepath.Join(dir, "tmp"))
+			cmd.Env = append(os.Environ(), envShell+"="+shell, envSetUp+"="+user, envPlugins+"="+filepath.Join(dir, "bin"), "TMPDIR="+filepath.Join(dir, "tmp"))
 			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
 			if user == userNone {
 				only := []syscall.SysProcIDMap{{Size: 1}}
