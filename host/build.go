@@ -46,8 +46,31 @@ func withoutDamaged(ctx context.Context, r *Request, do func(damaged map[string]
 			return err
 		}
 		damaged[bad.Digest.String()] = true
-		r.progress().Report(warning(fmt.Sprintf("cache: %v: building again without it", bad)))
+		text := fmt.Sprintf("cache: %v: building again without it", bad)
+		if len(damaged) == maxDamaged { // each may have taken a while
+			r.Caches = withoutRemote(r.Caches)
+			text += ", and without reading the caches that are not on this machine"
+		}
+		r.progress().Report(warning(text))
 	}
+}
+
+// maxDamaged is how many damaged blobs it takes for remote caches not to be read any more.
+const maxDamaged = 3
+
+// withoutRemote are caches of which those elsewhere are only written to.
+func withoutRemote(all []Cache) []Cache {
+	var rest []Cache
+	for _, c := range all {
+		if c.Place == CacheRemote {
+			if len(c.Roles) > 0 && !slices.Contains(c.Roles, "write") {
+				continue
+			}
+			c.Roles = []string{"write"}
+		}
+		rest = append(rest, c)
+	}
+	return rest
 }
 
 // build is a build in progress.

@@ -34,7 +34,7 @@ var releaseEdits = []edit{
 	version := strings.TrimSpace(string(text))
 	return sdk.Plan{Effects: []sdk.Effect{
 		{Write: &sdk.Write{Path: call.Args[1], Content: []byte(h.greeting + " " + version + "\n")}},
-		{Exec: &sdk.Exec{Args: []string{"sh", "-c", "sha256sum " + call.Args[1] + " >> /etc/sums"}}},
+		{Exec: &sdk.Exec{Args: []string{"sh", "-c", "sha256sum " + call.Args[1] + " >> /etc/sums && touch -d @1600000000 /etc/sums /etc"}}},
 		{Set: &sdk.Set{Field: "label", Values: []string{"org.opencontainers.image.version=" + version}}},
 	}}, nil
 `},
@@ -44,11 +44,11 @@ var releaseEdits = []edit{
 // shelfEdits give each team a place of its own in the new cache, and a key that the server wants and the plugin never sees.
 var shelfEdits = []edit{
 	{"main.go", `config.Required("endpoint"), "/")}`, `config.Required("endpoint"), "/") + "/" + config.Required("team")}`},
-	{"main.go", `// cache keeps each`, `var key = []sdk.Header{{Name: "X-Team-Key", Value: "{{secret:team}}"}}
+	{"main.go", `// cache keeps each`, `var teamKey = []sdk.Header{{Name: "X-Team-Key", Value: "{{secret:team}}"}}
 
 // cache keeps each`},
-	{"main.go", `sdk.HTTPRequest{Method`, `sdk.HTTPRequest{Header: key, Method`},
-	{"main.go", `sdk.TransferPart{Method`, `sdk.TransferPart{Header: key, Method`},
+	{"main.go", `sdk.HTTPRequest{Method`, `sdk.HTTPRequest{Header: teamKey, Method`},
+	{"main.go", `sdk.TransferPart{Method`, `sdk.TransferPart{Header: teamKey, Method`},
 	{"config.schema.json", `"required": ["endpoint"],`, `"required": ["endpoint", "team"],`},
 	{"config.schema.json", `"properties": {`, `"properties": {
     "team": { "type": "string" },`},

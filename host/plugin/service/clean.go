@@ -23,6 +23,29 @@ func Clean(text string) string {
 	return b.String()
 }
 
+// OneLine is an error whose text is clean and on one line: what stands on a line of its own could pass for one of ours.
+func OneLine(err error) error { return &lineError{oneLine(err.Error()), err} }
+
+type lineError struct {
+	text string
+	err  error
+}
+
+// Error is the text.
+func (e *lineError) Error() string { return e.text }
+
+// Unwrap returns the error.
+func (e *lineError) Unwrap() error { return e.err }
+
+// oneLine is text with its lines one after the other, cleaned.
+func oneLine(text string) string {
+	lines := cleanLines(text)
+	for i, line := range lines {
+		lines[i] = strings.TrimSpace(line)
+	}
+	return strings.Join(lines, "; ")
+}
+
 // isHarmful is true for control characters (C0, C1), for those of format (direction, zero width, tags), for line and
 // paragraph separators, and for what is unassigned or private: a terminal may give it a meaning.
 func isHarmful(r rune) bool {

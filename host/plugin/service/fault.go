@@ -31,7 +31,7 @@ func (s *Services) safe(err error) error {
 			e.Code = sdk.CodeTimeout
 		}
 	}
-	e.Message = Clean(s.redactor.Redact(e.Message))
+	e.Message = oneLine(s.redactor.Redact(e.Message))
 	e.Detail = strings.Join(cleanLines(s.redactor.Redact(e.Detail)), "\n")
 	return &safeError{err: e, cause: err}
 }

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -39,6 +40,19 @@ func TestClean(t *testing.T) {
 		if diff := cmp.Diff(want, service.Clean(text)); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", text, diff)
 		}
+	}
+}
+
+// TestOneLine holds that no line of an error's text stands alone, where it could pass for one of a build's.
+func TestOneLine(t *testing.T) {
+	t.Parallel()
+	cause := &sdk.Error{Code: sdk.CodeInvalid, Message: "first\n#1 DONE 0.1s\r\n\n\tlast\r#2\n"}
+	err := service.OneLine(cause)
+	if diff := cmp.Diff("first; #1 DONE 0.1s; last\uFFFD#2", err.Error()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if !errors.Is(err, cause) {
+		t.Error("the cause is lost")
 	}
 }
 
