@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/lower"
+	"github.com/trowel-build/trowel/host/internal/plan"
 )
 
 // Expand returns the request's Dockerfile with each instruction of a plugin written out in the Dockerfile language, so that
-// any builder can build it. Stages that the target does not need are left out. Instructions are run only where a plugin
-// reads what they make.
+// any builder can build it. Stages that the target does not need are left out, but for an empty one in the place of each
+// where one that is kept is copied from by its number. Instructions are run only where a plugin reads what they make. What
+// has no form in that language is an error.
 func Expand(ctx context.Context, r Request) (text string, err error) {
 	err = withoutDamaged(ctx, &r, func(damaged map[string]bool) error {
 		text, err = expandOnce(ctx, r, damaged)
@@ -41,10 +44,16 @@ func expandOnce(ctx context.Context, r Request, damaged map[string]bool) (_ stri
 	for _, s := range b.plan.Stages {
 		e.keep(s.Source)
 		for _, step := range lowered[s.ID].Steps {
-			if step.Custom != nil {
-				e.replace(step.Instruction.Position, step)
+			if step.Custom == nil {
+				continue
+			}
+			if err := e.replace(step); err != nil {
+				return "", err
 			}
 		}
+	}
+	if countsStages(b.plan) {
+		e.holdPlaces(b.plan.Target().Source)
 	}
 	return e.text(), nil
 }
@@ -77,16 +86,46 @@ func (e *expansion) drop(s *dockerfile.Stage) { linesOf(s, func(i int) { e.dropp
 
 func (e *expansion) keep(s *dockerfile.Stage) { linesOf(s, func(i int) { delete(e.dropped, i) }) }
 
-func (e *expansion) replace(at dockerfile.Position, step lower.Step) {
+// countsStages says whether a stage that is kept copies from one by its number.
+func countsStages(p *plan.Plan) bool {
+	for _, s := range p.Stages {
+		for from, where := range s.Sources {
+			if _, err := strconv.Atoi(from); err == nil && where.Stage != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// holdPlaces puts an empty stage where one above the target was dropped, so that the numbers of the others stay.
+func (e *expansion) holdPlaces(target *dockerfile.Stage) {
+	for _, s := range e.file.Stages[:target.Index] {
+		if at := s.From.Position; e.dropped[at.First] {
+			line := "FROM " + plan.Scratch
+			if s.Name != "" {
+				line += " AS " + s.Name
+			}
+			e.replaced[at.First] = replacement{at.Last, []string{line}}
+		}
+	}
+}
+
+func (e *expansion) replace(step lower.Step) error {
 	var text []string
 	for _, line := range strings.Split(step.Source, "\n") {
 		text = append(text, "# "+line)
 	}
-	standard := step.Custom.Standard()
+	standard, err := step.Custom.Standard(e.file.Escape)
+	if err != nil {
+		return e.file.Fail(step.Instruction, "", err, "only a build with the plugin can do it")
+	}
 	if len(standard) == 0 {
 		text = append(text, fmt.Sprintf("# %s does nothing here.", step.Instruction.Keyword))
 	}
+	at := step.Instruction.Position
 	e.replaced[at.First] = replacement{at.Last, append(text, standard...)}
+	return nil
 }
 
 func (e *expansion) text() string {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/trowel-build/trowel/host/internal/cache"
@@ -28,6 +29,25 @@ func TestKeptDescriptions(t *testing.T) {
 		list, err := b.descriptionOf(t.Context(), Instructions{Handler: describer{}, Identity: "id"})
 		if err != nil || len(list) != 1 || list[0].Keyword != want {
 			t.Errorf("%s: %v, %v", kept, list, err)
+		}
+	}
+}
+
+// TestKeptPlans holds that a plan that is none does not fail a build either: the plugin is asked, and its answer kept.
+func TestKeptPlans(t *testing.T) {
+	t.Parallel()
+	const good = `{"plan":{"effects":[{"remove":{"path":"/kept"}}]}}`
+	for kept, want := range map[string]int{
+		``: 0, `junk`: 0, `{"plans":[` + good + `]}`: 1,
+		`{"plans":[{"plan":{"effects":[{}]}}]}`:                                                 0,
+		`{"plans":[{"plan":{"effects":[{"later":{}}]}},` + good + `]}`:                          1,
+		`{"plans":[{"plan":{"effects":[{"remove":{"path":"/"},"mkdir":{"path":"/"}}]}}]}`:       0,
+		`{"plans":[{"plan":{"effects":[{}` + strings.Repeat(",{}", 2000) + `]}},` + good + `]}`: 1,
+	} {
+		backend := &ownCache{records: map[sdk.Key][]byte{"plan/id": []byte(kept)}}
+		p := &planner{build: &build{tiers: cache.NewTiers([]cache.Tier{{Cache: backend, Roles: cache.Read}}, nil, func(string) {})}}
+		if got := p.keptPlans(t.Context(), "plan/id").Plans; len(got) != want {
+			t.Errorf("%.80s: %d plans, want %d", kept, len(got), want)
 		}
 	}
 }

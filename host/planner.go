@@ -85,7 +85,7 @@ func (p *planner) Plan(ctx context.Context, call sdk.Call, before lower.Before) 
 // patient reads in the context of the build: that of a plugin's call would end what is on its way for others as well.
 type patient struct {
 	files sdk.FileSystem
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // which is what it is for
 }
 
 // ReadFile is [sdk.FileSystem]'s.
@@ -128,7 +128,7 @@ func (s *stageAbove) plan(ctx context.Context, h Instructions, call sdk.Call, fi
 			return plan, recorder, nil
 		}
 		if again || !timeout || !s.asked.Load() {
-			return sdk.Plan{}, nil, fmt.Errorf("plugin %q: %w", h.Name, err)
+			return sdk.Plan{}, nil, fmt.Errorf("plugin %q: %w", h.Name, service.OneLine(err))
 		}
 	}
 }
@@ -164,6 +164,7 @@ func (p *planner) keptPlans(ctx context.Context, key sdk.Key) keptPlans {
 			return keptPlans{} // a backend may hold anything
 		}
 	}
+	kept.Plans = slices.DeleteFunc(kept.Plans, func(k keptPlan) bool { return lower.CheckPlan(k.Plan) != nil })
 	return kept
 }
 

@@ -41,7 +41,7 @@ func (b *build) stageTree(ctx context.Context, lowered loweredStages, before low
 		return nil, err
 	}
 	o := b.engineOptions(&part, all)
-	o.Dir = dir
+	o.Dir, o.Progress = dir, &uncached{to: o.Progress, held: map[string]*heldStep{}}
 	engine, err := stage.New(o)
 	if err != nil {
 		return nil, err

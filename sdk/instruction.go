@@ -133,7 +133,7 @@ type Copy struct {
 	Owner   string   `json:"owner,omitempty"`
 	Mode    string   `json:"mode,omitempty"` // octal or symbolic
 	Exclude []string `json:"exclude,omitempty"`
-	Unpack  bool     `json:"unpack,omitempty"` // archives are unpacked, as ADD does
+	Unpack  bool     `json:"unpack,omitempty"` // archives are unpacked, as ADD does; not with From or Parents
 	Parents bool     `json:"parents,omitempty"`
 	Link    bool     `json:"link,omitempty"`
 }

@@ -108,32 +108,55 @@ func (f *File) Trigger(text string, stage *Stage) (Instruction, error) {
 	if strings.TrimSpace(text) == "" {
 		return fail(errors.New("an ONBUILD trigger of the base is empty"))
 	}
+	c, err := f.trigger(text)
+	if err != nil {
+		return fail(err)
+	}
+	in.Command, in.Keyword = c, strings.ToUpper(c.Name())
+	return in, nil
+}
+
+// CheckTrigger says what is wrong with the text of an ONBUILD trigger that an instruction is about to set.
+func (f *File) CheckTrigger(text string) error {
+	if _, custom := f.custom[strings.ToUpper(firstWord(strings.ReplaceAll(text, "\t", " ")))]; custom {
+		return errTrigger
+	}
+	if strings.TrimSpace(text) == "" {
+		return errors.New("it is empty")
+	}
+	_, err := f.trigger(text)
+	return err
+}
+
+// trigger parses a trigger as if it were a file of its own.
+func (f *File) trigger(text string) (Command, error) {
 	if strings.ContainsRune(text, 0) {
-		return fail(errors.New("there is a NUL byte in it"))
+		return nil, errors.New("there is a NUL byte in it")
 	}
 	tree, err := parser.Parse(strings.NewReader(text))
 	if err != nil {
-		return fail(cause(err))
+		return nil, cause(err)
 	}
 	if len(tree.AST.Children) != 1 {
-		return fail(fmt.Errorf("it has %d instructions: there must be one", len(tree.AST.Children)))
+		return nil, fmt.Errorf("it has %d instructions: there must be one", len(tree.AST.Children))
 	}
 	node := tree.AST.Children[0]
 	// The flags and the keyword are checked as in a file, in the words of a file that has the trigger alone.
 	alone := &File{Name: f.Name, lines: splitLines([]byte(text))}
 	if err := alone.checkNode(node); err != nil {
-		e, _ := errors.AsType[*Error](err)
-		return fail(e.Err)
+		if e, ok := errors.AsType[*Error](err); ok {
+			return nil, e.Err
+		}
+		return nil, err
 	}
 	c, err := instructions.ParseCommand(node)
 	if err != nil {
-		return fail(cause(err))
+		return nil, cause(err)
 	}
-	in.Command, in.Keyword = c, strings.ToUpper(c.Name())
-	if in.Keyword == "ONBUILD" || in.Keyword == "MAINTAINER" {
-		return fail(fmt.Errorf("%s cannot be a trigger", in.Keyword))
+	if keyword := strings.ToUpper(c.Name()); keyword == "ONBUILD" || keyword == "MAINTAINER" {
+		return nil, fmt.Errorf("%s cannot be a trigger", keyword)
 	}
-	return in, nil
+	return c, nil
 }
 
 // quoted are the words that BuildKit's messages quote.

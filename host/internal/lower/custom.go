@@ -48,8 +48,8 @@ func (l *lowering) custom(c *dockerfile.Custom, step *Step) error {
 	if err != nil {
 		return err
 	}
-	if len(answer.Effects) > maxEffects {
-		return fmt.Errorf("the plugin wants %d effects: at most %d make a step", len(answer.Effects), maxEffects)
+	if err := CheckPlan(answer); err != nil {
+		return err
 	}
 	index := l.index
 	for i, x := range answer.Effects {
@@ -61,6 +61,25 @@ func (l *lowering) custom(c *dockerfile.Custom, step *Step) error {
 	step.Name = l.numbered(l.expandedTitle())
 	step.CreatedBy = l.in.Keyword + strings.TrimPrefix(c.String(), l.in.Keyword)
 	step.Custom = &Custom{Call: call, Plan: answer}
+	return nil
+}
+
+// CheckPlan says what is wrong with a plan whatever the instruction is.
+func CheckPlan(p sdk.Plan) error {
+	if len(p.Effects) > maxEffects {
+		return fmt.Errorf("the plugin wants %d effects: at most %d make a step", len(p.Effects), maxEffects)
+	}
+	for i, x := range p.Effects {
+		set := 0
+		for _, is := range []bool{x.Exec != nil, x.Copy != nil, x.Write != nil, x.Mkdir != nil, x.Symlink != nil, x.Remove != nil, x.Set != nil} {
+			if is {
+				set++
+			}
+		}
+		if set != 1 {
+			return fmt.Errorf("effect %d of the plugin: %d things are set in it: it must be one", i+1, set)
+		}
+	}
 	return nil
 }
 
@@ -104,41 +123,31 @@ func (l *lowering) call(c *dockerfile.Custom) (sdk.Call, error) {
 func (l *lowering) apply(c *dockerfile.Custom, x sdk.Effect, step *Step) error {
 	var done effect.Effect
 	var err error
-	set := 0
-	take := func(e effect.Effect, fault error) { done, err, set = e, fault, set+1 }
-	if x.Exec != nil {
-		take(l.customExec(*x.Exec))
-	}
-	if x.Copy != nil {
-		take(l.customCopy(c, *x.Copy))
-	}
-	if x.Write != nil {
-		take(l.customWrite(*x.Write))
-	}
-	if x.Mkdir != nil {
-		dir, fault := l.absolute(x.Mkdir.Path)
-		take(effect.Mkdir{Path: dir, Mode: x.Mkdir.Mode, User: x.Mkdir.Owner}, errors.Join(fault, octal(x.Mkdir.Mode)))
-	}
-	if x.Symlink != nil {
-		at, fault := l.absolute(x.Symlink.Path)
-		take(effect.Symlink{Path: at, Target: x.Symlink.Target}, errors.Join(fault, text(x.Symlink.Target)))
-	}
-	if x.Remove != nil {
-		at, fault := l.absolute(x.Remove.Path)
-		take(effect.Remove{Path: at}, fault)
-	}
-	if x.Set != nil {
-		take(nil, l.customSet(*x.Set, step))
-	}
 	switch {
-	case err != nil:
-		return err
-	case set != 1:
-		return fmt.Errorf("%d things are set in it: it must be one", set)
-	case done != nil:
-		step.Effects = append(step.Effects, done)
-		step.Layer = OneLayer
+	case x.Exec != nil:
+		done, err = l.customExec(*x.Exec)
+	case x.Copy != nil:
+		done, err = l.customCopy(c, *x.Copy)
+	case x.Write != nil:
+		done, err = l.customWrite(*x.Write)
+	case x.Mkdir != nil:
+		dir, fault := l.absolute(x.Mkdir.Path)
+		done = effect.Mkdir{Path: dir, Mode: x.Mkdir.Mode, User: x.Mkdir.Owner}
+		err = errors.Join(fault, octal(x.Mkdir.Mode), text(x.Mkdir.Owner))
+	case x.Symlink != nil:
+		at, fault := l.absolute(x.Symlink.Path)
+		done, err = effect.Symlink{Path: at, Target: x.Symlink.Target}, errors.Join(fault, text(x.Symlink.Target))
+	case x.Remove != nil:
+		at, fault := l.absolute(x.Remove.Path)
+		done, err = effect.Remove{Path: at}, fault
+	case x.Set != nil:
+		return l.customSet(*x.Set, step)
 	}
+	if err != nil {
+		return err
+	}
+	step.Effects = append(step.Effects, done)
+	step.Layer = OneLayer
 	return nil
 }
 
@@ -182,6 +191,9 @@ func (l *lowering) customCopy(c *dockerfile.Custom, x sdk.Copy) (effect.Effect, 
 	if len(x.Sources) == 0 {
 		return nil, errors.New("copy has no sources")
 	}
+	if x.Unpack && (x.From != "" || x.Parents) {
+		return nil, errors.New("copy unpacks archives, and has from or parents: ADD, which unpacks, takes its files from the build context and has no --parents")
+	}
 	from := effect.Location{Context: effect.MainContext}
 	if x.From != "" {
 		// What a stage needs is planned before plugins are asked, and --from is what that goes by.
@@ -197,7 +209,7 @@ func (l *lowering) customCopy(c *dockerfile.Custom, x sdk.Copy) (effect.Effect, 
 	if x.Unpack {
 		e.Unpack = effect.UnpackAlways
 	}
-	if x.Link && x.Mode == "" && !ownerByName(x.Owner) {
+	if linked(x) {
 		e.Overlay = effect.OverlayLinked
 	}
 	source := effect.CopySource{From: from}
@@ -210,6 +222,9 @@ func (l *lowering) customCopy(c *dockerfile.Custom, x sdk.Copy) (effect.Effect, 
 	e.Sources = []effect.CopySource{source}
 	return e, nil
 }
+
+// linked says whether a copy can be linked: not with what COPY --link cannot have.
+func linked(x sdk.Copy) bool { return x.Link && x.Mode == "" && !ownerByName(x.Owner) }
 
 func (l *lowering) customWrite(x sdk.Write) (effect.Effect, error) {
 	at, err := l.absolute(x.Path)
@@ -268,6 +283,11 @@ func (l *lowering) customSet(x sdk.Set, step *Step) error {
 	command, err := setCommand(x)
 	if err != nil {
 		return err
+	}
+	if trigger, ok := command.(*dockerfile.Onbuild); ok {
+		if err := l.file.CheckTrigger(trigger.Expression); err != nil {
+			return fmt.Errorf("set onbuild has %q: %w", trigger.Expression, err)
+		}
 	}
 	var done Step
 	if err := l.dispatch(dockerfile.Instruction{Command: command, Keyword: l.in.Keyword, Position: l.in.Position}, &done); err != nil {

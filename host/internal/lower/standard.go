@@ -4,72 +4,100 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"slices"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/sdk"
 )
 
 // Standard is a use of a plugin's instruction in the words of the Dockerfile language, a line or several for each effect:
-// what the plugin does can be had without it. The files are the same, if in more layers.
-func (c *Custom) Standard() []string {
-	var out []string
-	call := c.Call
-	asRoot := func(lines ...string) {
-		if user, _, _ := strings.Cut(call.User, ":"); user != "" && user != "0" && user != "root" && strings.HasPrefix(lines[0], "RUN ") {
-			// Effects on files do not ask who the user is.
-			lines = append(append([]string{"USER root"}, lines...), "USER "+quoted(call.User))
+// what the plugin does can be had without it. The files are the same, if in more layers. The file's escape character is that
+// of the Dockerfile that the lines are for. What a line cannot hold is an error.
+//
+// Two things differ. Effects on files that COPY does not have take a /bin/sh with mkdir, chmod, chown, rm and ln in the image.
+// And where no USER or WORKDIR is set, lines that need one are followed by "USER root" and "WORKDIR /": there is no way back to
+// none, so that the image's configuration then has the user "root" and the directory "/", which are the same.
+func (c *Custom) Standard(escape rune) ([]string, error) {
+	s := standard{call: c.Call, escape: string(escape)}
+	for i, x := range c.Plan.Effects {
+		s.effect(x)
+		if s.err != nil {
+			return nil, fmt.Errorf("effect %d of the plugin cannot be written in a Dockerfile: %w", i+1, s.err)
 		}
-		out = append(out, lines...)
 	}
-	for _, x := range c.Plan.Effects {
-		switch {
-		case x.Exec != nil:
-			out = append(out, standardExec(call, *x.Exec)...)
-		case x.Copy != nil:
-			out = append(out, standardCopy(*x.Copy))
-		case x.Write != nil:
-			asRoot(standardWrite(*x.Write)...)
-		case x.Mkdir != nil:
-			asRoot(standardMkdir(*x.Mkdir)...)
-		case x.Symlink != nil:
-			asRoot(shell("mkdir -p", path.Dir(x.Symlink.Path)) + and("ln -sfn", x.Symlink.Target, x.Symlink.Path))
-		case x.Remove != nil:
-			asRoot(shell("rm -rf", x.Remove.Path))
-		case x.Set != nil:
-			out = append(out, standardSet(*x.Set)...)
-			switch x.Set.Field {
-			case "user":
-				call.User = x.Set.Values[0]
-			case "workdir":
-				call.Workdir = path.Clean(destination(call.Workdir, x.Set.Values[0]))
+	return s.out, nil
+}
+
+// standard are lines of a Dockerfile in the making.
+type standard struct {
+	call   sdk.Call // with the user and the directory as the lines so far leave them
+	escape string
+	out    []string
+	err    error // the first
+}
+
+// longestLine is BuildKit's limit.
+const longestLine = 65535
+
+// add appends instructions.
+func (s *standard) add(lines ...string) {
+	for _, text := range lines {
+		for line := range strings.SplitSeq(text, "\n") {
+			if len(line) > longestLine {
+				s.refuse("it takes a line of %d bytes: more than %d are not supported", len(line), longestLine)
 			}
 		}
 	}
-	return out
+	s.out = append(s.out, lines...)
 }
 
-// shell is a RUN of a command with words that the shell takes as they are.
-func shell(command string, words ...string) string {
-	return "RUN " + command + " " + strings.Join(quotedAll(noFlags(words)), " ")
-}
-
-// and is one more command after a [shell].
-func and(command string, words ...string) string {
-	return " && " + command + " " + strings.Join(quotedAll(noFlags(words)), " ")
-}
-
-// noFlags keeps words from being taken for flags, the first of which would be.
-func noFlags(words []string) []string {
-	if strings.HasPrefix(words[0], "-") {
-		return append([]string{"--"}, words...)
+func (s *standard) refuse(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf(format, args...)
 	}
-	return words
+}
+
+// utf8 refuses what is no text: JSON cannot hold it, and BuildKit's parser changes it.
+func (s *standard) utf8(words ...string) {
+	for _, w := range words {
+		if !utf8.ValidString(w) {
+			s.refuse("%q is not UTF-8", w)
+		}
+	}
+}
+
+// word is a word of an instruction in which nothing is expanded. What says what it is.
+func (s *standard) word(what, value string) string {
+	s.utf8(value)
+	if strings.Contains(value, "\n") {
+		s.refuse("%s is %q, which has a line break", what, value)
+	}
+	return quoted(value)
+}
+
+// flag is a flag as the parser takes it, for which the escape character has its meaning in any quotes. The value that it
+// gets is the one given, character for character.
+func (s *standard) flag(name, value string) string {
+	s.word("--"+name, value)
+	if strings.ContainsFunc(value, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		s.refuse("--%s is %q: BuildKit takes ASCII alone in flags", name, value)
+	}
+	return "--" + name + "='" + strings.NewReplacer(s.escape, s.escape+s.escape, "'", s.escape+"'").Replace(value) + "'"
+}
+
+// expandedFlag is a [standard.flag] whose value is expanded after that.
+func (s *standard) expandedFlag(name, value string) string {
+	if strings.ContainsAny(value, "$'\""+s.escape) {
+		value = quoted(value)
+	}
+	return s.flag(name, value)
 }
 
 // list is a JSON list, as RUN and others take it.
-func list(words ...string) string {
+func (s *standard) list(words ...string) string {
+	s.utf8(words...)
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -80,23 +108,53 @@ func list(words ...string) string {
 }
 
 // escaped is a list in which nothing is expanded, for the instructions that expand words of JSON lists too.
-func escaped(words ...string) string {
+func (s *standard) escaped(words ...string) string {
 	out := make([]string, len(words))
 	for i, w := range words {
-		out[i] = strings.NewReplacer(`\`, `\\`, `$`, `\$`, `"`, `\"`, `'`, `\'`).Replace(w)
+		out[i] = strings.NewReplacer(s.escape, s.escape+s.escape, `$`, s.escape+`$`, `"`, s.escape+`"`, `'`, s.escape+`'`).Replace(w)
 	}
-	return list(out...)
+	s.utf8(words...)
+	return s.list(out...)
 }
 
-func standardExec(call sdk.Call, x sdk.Exec) []string {
+// effect writes one effect.
+func (s *standard) effect(x sdk.Effect) {
+	switch {
+	case x.Exec != nil:
+		s.exec(*x.Exec)
+	case x.Copy != nil:
+		s.copy(*x.Copy)
+	case x.Write != nil:
+		s.write(*x.Write)
+	case x.Mkdir != nil:
+		s.mkdir(*x.Mkdir)
+	case x.Symlink != nil:
+		s.symlink(*x.Symlink)
+	case x.Remove != nil:
+		s.asRoot(script{"rm -rf " + quoted(s.absolute(x.Remove.Path))})
+	case x.Set != nil:
+		s.add(s.set(*x.Set))
+		switch x.Set.Field {
+		case "user":
+			s.call.User = x.Set.Values[0]
+		case "workdir":
+			s.call.Workdir = path.Clean(destination(s.call.Workdir, x.Set.Values[0]))
+		}
+	}
+}
+
+// absolute is a path of a plugin in the stage.
+func (s *standard) absolute(p string) string { return path.Clean(destination(s.call.Workdir, p)) }
+
+func (s *standard) exec(x sdk.Exec) {
 	var before, after []string
 	if x.User != "" {
-		before = append(before, "USER "+quoted(x.User))
-		after = append(after, "USER "+quoted(orRoot(call.User)))
+		before = append(before, "USER "+s.word("USER", x.User))
+		after = append(after, "USER "+s.word("USER", orRoot(s.call.User)))
 	}
 	if x.Dir != "" {
-		before = append(before, "WORKDIR "+quoted(x.Dir))
-		after = append(after, "WORKDIR "+quoted(call.Workdir))
+		before = append(before, "WORKDIR "+s.word("WORKDIR", x.Dir))
+		after = append(after, "WORKDIR "+s.word("WORKDIR", s.call.Workdir))
 	}
 	flags := ""
 	if x.Network != "" {
@@ -106,7 +164,7 @@ func standardExec(call sdk.Call, x sdk.Exec) []string {
 	if len(x.Env) > 0 {
 		args = append(append([]string{"env"}, x.Env...), args...)
 	}
-	return append(append(before, "RUN "+flags+list(args...)), after...)
+	s.add(append(append(before, "RUN "+flags+s.list(args...)), after...)...)
 }
 
 func orRoot(user string) string {
@@ -116,126 +174,78 @@ func orRoot(user string) string {
 	return user
 }
 
-func standardCopy(x sdk.Copy) string {
+func (s *standard) copy(x sdk.Copy) {
 	words := []string{"COPY"}
 	if x.Unpack {
 		words[0] = "ADD"
 	}
-	add := func(name, value string) {
-		if value != "" {
-			words = append(words, "--"+name+"="+quoted(value))
-		}
+	if x.From != "" {
+		words = append(words, s.flag("from", x.From))
 	}
-	add("from", x.From)
-	add("chown", x.Owner)
-	add("chmod", x.Mode)
+	if x.Owner != "" {
+		words = append(words, s.expandedFlag("chown", x.Owner))
+	}
+	if x.Mode != "" {
+		words = append(words, s.expandedFlag("chmod", x.Mode))
+	}
 	for _, e := range x.Exclude {
-		add("exclude", e)
+		words = append(words, s.flag("exclude", e))
 	}
 	if x.Parents {
 		words = append(words, "--parents")
 	}
-	if x.Link {
+	if linked(x) {
 		words = append(words, "--link")
 	}
-	return strings.Join(append(words, escaped(append(append([]string{}, x.Sources...), x.Dest)...)), " ")
+	s.add(strings.Join(append(words, s.escaped(append(append([]string{}, x.Sources...), x.Dest)...)), " "))
 }
 
-const (
-	maxLine    = 60 << 10 // of a Dockerfile; BuildKit's is a little more
-	maxPrinted = 12 << 10 // bytes that a line prints: each takes up to four
-)
+// plainName is a variable's name that needs no quotes.
+var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
-func standardWrite(x sdk.Write) []string {
-	mode, owner := x.Mode, ""
-	if mode == "" {
-		mode = "0644"
-	}
-	if x.Owner != "" {
-		owner = " --chown=" + quoted(x.Owner)
-	}
-	x.Path = path.Clean(x.Path) // a directory's name would have the heredoc's in it
-	content := string(x.Content)
-	if !utf8.ValidString(content) || strings.ContainsRune(content, 0) || !strings.HasSuffix(content, "\n") || strings.Contains(content, "\r") ||
-		strings.ContainsAny(x.Path, " \t'\"") || slices.ContainsFunc(strings.Split(content, "\n"), func(line string) bool { return len(line) > maxLine }) {
-		// A heredoc holds whole lines of text, none of 64 KiB or more, and COPY splits its words at blanks in quotes too.
-		var lines []string
-		line := shell("mkdir -p", path.Dir(x.Path)) + " && : > " + quoted(x.Path)
-		for i := 0; i < len(x.Content); i += maxPrinted {
-			if i > 0 {
-				lines, line = append(lines, line), "RUN :"
-			}
-			line += " && printf '" + octalEscapes(x.Content[i:min(i+maxPrinted, len(x.Content))]) + "' >> " + quoted(x.Path)
-		}
-		line += and("chmod "+mode, x.Path)
-		if x.Owner != "" {
-			line += and("chown", x.Owner, x.Path)
-		}
-		return append(lines, line)
-	}
-	word := "EOF"
-	for i := 1; strings.Contains("\n"+content, "\n"+word+"\n"); i++ {
-		word = fmt.Sprintf("EOF%d", i)
-	}
-	// The heredoc's word is quoted, so nothing in it is expanded; its file is named by the destination.
-	chmod := ""
-	if symbolic := writeMode(mode); symbolic != "" {
-		chmod = " --chmod=" + symbolic
-	}
-	return []string{"COPY" + chmod + owner + " <<'" + word + "' " + quoted(x.Path) + "\n" + content + word}
-}
-
-// octalEscapes is content as printf(1) takes it.
-func octalEscapes(content []byte) string {
-	var b strings.Builder
-	for _, c := range content {
-		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.ContainsRune(" .,:;/=_+(){}[]<>@#!?|&*~^", rune(c)) {
-			b.WriteByte(c)
-			continue
-		}
-		fmt.Fprintf(&b, `\%03o`, c)
-	}
-	return b.String()
-}
-
-func standardMkdir(x sdk.Mkdir) []string {
-	line := shell("mkdir -p", x.Path)
-	if x.Mode != "" {
-		line += and("chmod "+x.Mode, x.Path)
-	}
-	if x.Owner != "" {
-		line += and("chown", x.Owner, x.Path)
-	}
-	return []string{line}
-}
-
-func standardSet(x sdk.Set) []string {
+func (s *standard) set(x sdk.Set) string {
 	keyword := strings.ToUpper(x.Field)
 	switch x.Field {
 	case "env", "label":
 		var pairs []string
 		for _, kv := range x.Values {
 			name, value, _ := strings.Cut(kv, "=")
-			pairs = append(pairs, quoted(name)+"="+quoted(value))
-		}
-		if x.Field == "env" {
-			for i, kv := range x.Values {
-				name, value, _ := strings.Cut(kv, "=")
-				pairs[i] = name + "=" + quoted(value)
+			value = s.word(fmt.Sprintf("%s %q", keyword, name), value)
+			if x.Field == "label" || !plainName.MatchString(name) {
+				name = s.word("the name in "+keyword, name)
 			}
+			pairs = append(pairs, name+"="+value)
 		}
-		return []string{keyword + " " + strings.Join(pairs, " ")}
+		return keyword + " " + strings.Join(pairs, " ")
 	case "entrypoint", "cmd", "shell":
-		return []string{keyword + " " + list(x.Values...)}
+		return keyword + " " + s.list(x.Values...)
 	case "volume":
-		return []string{keyword + " " + escaped(x.Values...)}
+		return keyword + " " + s.escaped(x.Values...)
 	case "healthcheck":
 		if len(x.Values) == 1 && x.Values[0] == "NONE" {
-			return []string{"HEALTHCHECK NONE"}
+			return "HEALTHCHECK NONE"
 		}
-		return []string{"HEALTHCHECK CMD " + list(x.Values...)}
+		return "HEALTHCHECK CMD " + s.list(x.Values...)
 	case "onbuild":
-		return []string{"ONBUILD " + strings.Join(x.Values, "")}
+		return s.onbuild(x.Values[0])
 	}
-	return []string{keyword + " " + strings.Join(quotedAll(x.Values), " ")}
+	var words []string
+	for _, v := range x.Values {
+		words = append(words, s.word(keyword, v))
+	}
+	return keyword + " " + strings.Join(words, " ")
+}
+
+// onbuild writes a trigger, if reading it gives the same one: heredocs are not the only way to have several lines.
+func (s *standard) onbuild(trigger string) string {
+	s.utf8(trigger)
+	line := "ONBUILD " + trigger
+	file, err := dockerfile.Parse("Dockerfile", []byte("# escape="+s.escape+"\nFROM scratch\n"+line+"\n"))
+	if err == nil && len(file.Stages) == 1 && len(file.Stages[0].Instructions) == 1 {
+		if c, ok := file.Stages[0].Instructions[0].Command.(*dockerfile.Onbuild); ok && c.Expression == trigger {
+			return line
+		}
+	}
+	s.refuse("ONBUILD is %q, which no line reads as", trigger)
+	return ""
 }

@@ -12,11 +12,12 @@ import (
 
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/sdk"
 )
 
 func parse(t *testing.T, text string) *dockerfile.File {
 	t.Helper()
-	f, err := dockerfile.Parse("Dockerfile", []byte(text))
+	f, err := dockerfile.Parse("Dockerfile", []byte(text), sdk.Instruction{Keyword: "STEPS", Flags: []sdk.Flag{{Name: "from"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +85,7 @@ func TestNew(t *testing.T) {
 			"copy from an image", "FROM a\nCOPY --from=nginx x /\nCOPY --from=nginx:1@sha256:" + strings.Repeat("b", 64) + " y /", nil,
 			[]string{"stage-0 < a:latest nginx=nginx:latest nginx:1@sha256:" + strings.Repeat("b", 64) + "=nginx:1@sha256:" + strings.Repeat("b", 64)},
 		},
+		{"instruction of a plugin", "FROM a AS b\nFROM c\nSTEPS --from=0", nil, []string{"b < a:latest", "stage-1 < c:latest 0=stage:b"}},
 		{"mount from a stage", "FROM a AS b\nFROM c\nRUN --mount=from=b,target=/x y", nil, []string{"b < a:latest", "stage-1 < c:latest b=stage:b"}},
 		{
 			"chain", "FROM a AS b\nFROM b AS c\nFROM scratch AS d\nCOPY --from=c x /\nFROM scratch\nCOPY --from=d x /", nil,
@@ -281,6 +283,7 @@ func TestErrors(t *testing.T) {
 		{"copy from below", "FROM a AS b\nCOPY --from=d x /\nFROM c AS d\nFROM b", nil, 2, 13, "defined below, at line 3", "move stage d above"},
 		{"stage index", "FROM a\nCOPY --from=7 x /", nil, 2, 13, "there is no stage 7", "this file has 1"},
 		{"negative index", "FROM a\nCOPY --from=-1 x /", nil, 2, 13, "there is no stage -1", ""},
+		{"stage index of a plugin's instruction", "FROM a\nSTEPS --from=7", nil, 2, 14, "there is no stage 7", "this file has 1"},
 		{"index of a mount", "FROM a\nFROM b\nRUN --mount=from=0,target=/x y", nil, 3, 18, "a mount is from a stage by its name", ""},
 		{"variable", "FROM a\nCOPY --from=$X x /", nil, 2, 13, "variables are not expanded in --from", "FROM the image"},
 		{"no stage", "FROM a AS build\nFROM b\nCOPY --from=Biuld x /", nil, 3, 13, "is no stage", "did you mean the stage build?"},

@@ -84,14 +84,14 @@ func (pl *planner) source(s *Stage, in dockerfile.Instruction, from string) (eff
 	fail := func(hint string, err error) (effect.Location, error) {
 		return effect.Location{}, pl.file.Fail(in, from, err, hint)
 	}
-	_, isCopy := in.Command.(*dockerfile.Copy)
+	_, isMount := in.Command.(*dockerfile.Run)
 	if expanded, err := pl.file.Lexer().Word(from, &Args{}); err != nil || expanded != from {
 		return fail("name a stage FROM the image with the variable, and copy from that stage",
 			fmt.Errorf("--from=%s: variables are not expanded in --from", from))
 	}
 	other, isStage := pl.byName[strings.ToLower(from)]
 	if index, err := strconv.Atoi(from); err == nil {
-		if !isCopy {
+		if isMount {
 			return fail("give the stage a name", fmt.Errorf("from=%s: a mount is from a stage by its name, not its index", from))
 		}
 		if index < 0 || index >= len(pl.stages) {

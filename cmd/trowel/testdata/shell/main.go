@@ -1,5 +1,6 @@
-// Command shell is the /bin/sh of the scenarios' base image: lines of commands joined by "&&" or ";", words in quotes,
-// variables, ">" and ">>", and the few commands that the scenarios need. It is static, and all that the image has.
+// Command shell is the /bin/sh of the scenarios' base image: lines of commands joined by "&&" or ";", "[ -d DIR ] || { … }" and
+// "for … do … done" on one line, words in quotes, variables, ">" and ">>", and the few commands that the scenarios need. It is
+// static, and all that the image has.
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,17 +39,54 @@ func main() {
 	}
 }
 
+var (
+	loop   = regexp.MustCompile(`(?s)^(.*?)\bfor (\w+) in (.*?); do (.*?); done(.*)$`)
+	unless = regexp.MustCompile(`(?s)^(.*?)\[ -d ([^]]*) \] \|\| \{ (.*?); \}(.*)$`)
+)
+
 func runAll(text string) error {
-	for _, line := range strings.Split(text, "\n") {
-		for _, list := range strings.Split(line, ";") {
-			for _, command := range strings.Split(list, "&&") {
-				if err := runOne(strings.TrimSpace(command)); err != nil {
-					return err
-				}
+	if m := loop.FindStringSubmatch(text); m != nil {
+		if err := runAll(m[1]); err != nil {
+			return err
+		}
+		for _, word := range split(m[3]) {
+			os.Setenv(m[2], word)
+			if err := runAll(m[4]); err != nil {
+				return err
 			}
 		}
+		return runAll(m[5])
 	}
-	return nil
+	if m := unless.FindStringSubmatch(text); m != nil {
+		if err := runAll(m[1]); err != nil {
+			return err
+		}
+		if info, err := os.Stat(split(m[2])[0]); err != nil || !info.IsDir() {
+			if err := runAll(m[3]); err != nil {
+				return err
+			}
+		}
+		return runAll(m[4])
+	}
+	return each(commands(text), func(command string) error { return runOne(strings.TrimSpace(command)) })
+}
+
+// commands cuts text at what stands between commands, unless it is quoted.
+func commands(text string) []string {
+	var out []string
+	start, quote := 0, byte(0)
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote != 0:
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '\n' || c == ';' || c == '&':
+			out, start = append(out, text[start:i]), i+1
+		}
+	}
+	return append(out, text[start:])
 }
 
 func runOne(command string) (err error) {
@@ -114,7 +153,7 @@ func do(out io.Writer, name string, args []string) error {
 		flag, args = args[0], args[1:]
 	}
 	switch name {
-	case "true", ":":
+	case "true", ":", "set":
 		return nil
 	case "echo":
 		_, err := fmt.Fprintln(out, strings.Join(args, " "))

@@ -33,7 +33,7 @@ func (s steps) Plan(ctx context.Context, call sdk.Call) (sdk.Plan, error) {
 	plan := sdk.Plan{Notes: []string{"args " + strings.Join(call.Args, ",") + " loud=" + call.Flag("loud")}}
 	for _, h := range call.Heredocs {
 		for line := range strings.Lines(h.Content) {
-			e, err := step(ctx, call, strings.Fields(line))
+			e, err := step(ctx, call, words(line))
 			if err != nil {
 				return plan, err
 			}
@@ -41,6 +41,15 @@ func (s steps) Plan(ctx context.Context, call sdk.Call) (sdk.Plan, error) {
 		}
 	}
 	return plan, nil
+}
+
+// words are those of a line, in which %n stands for a line break and %s for a blank.
+func words(line string) []string {
+	out := strings.Fields(line)
+	for i, w := range out {
+		out[i] = strings.ReplaceAll(strings.ReplaceAll(w, "%n", "\n"), "%s", " ")
+	}
+	return out
 }
 
 func step(ctx context.Context, call sdk.Call, w []string) ([]sdk.Effect, error) {
@@ -52,8 +61,15 @@ func step(ctx context.Context, call sdk.Call, w []string) ([]sdk.Effect, error) 
 	switch w[0] {
 	case "write":
 		return one(sdk.Effect{Write: &sdk.Write{Path: w[1], Content: []byte(rest + "\n")}})
-	case "mkdir":
-		return one(sdk.Effect{Mkdir: &sdk.Mkdir{Path: w[1], Mode: rest}})
+	case "mkdir": // mkdir PATH [MODE [OWNER]]
+		w = append(w, "", "")
+		return one(sdk.Effect{Mkdir: &sdk.Mkdir{Path: w[1], Mode: w[2], Owner: w[3]}})
+	case "own": // own PATH OWNER: a file
+		return one(sdk.Effect{Write: &sdk.Write{Path: w[1], Owner: rest, Content: []byte("owned")}})
+	case "exclude": // exclude PATTERN SOURCE DEST
+		return one(sdk.Effect{Copy: &sdk.Copy{Sources: w[2:3], Dest: w[3], Exclude: w[1:2]}})
+	case "fail":
+		return nil, &sdk.Error{Code: sdk.CodeInvalid, Message: rest}
 	case "symlink":
 		return one(sdk.Effect{Symlink: &sdk.Symlink{Path: w[1], Target: rest}})
 	case "remove":
