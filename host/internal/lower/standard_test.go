@@ -28,11 +28,13 @@ func TestStandard(t *testing.T) {
 		want    []string
 	}{
 		"files are root's business": {
-			app, []sdk.Effect{{Remove: &sdk.Remove{Path: "/x"}}},
+			app,
+			[]sdk.Effect{{Remove: &sdk.Remove{Path: "/x"}}},
 			[]string{"USER root", `RUN ["/bin/sh", "-c", "rm -rf '/x'"]`, "USER 'app'"},
 		},
 		"root with another group": {
-			sdk.Call{User: "root:adm"}, []sdk.Effect{{Remove: &sdk.Remove{Path: "/x"}}},
+			sdk.Call{User: "root:adm"},
+			[]sdk.Effect{{Remove: &sdk.Remove{Path: "/x"}}},
 			[]string{"USER root", `RUN ["/bin/sh", "-c", "rm -rf '/x'"]`, "USER 'root:adm'"},
 		},
 		"the user that was set comes back": {
@@ -45,19 +47,23 @@ func TestStandard(t *testing.T) {
 			[]string{"USER 'app'", "WORKDIR 'w'", "USER 'root'", "WORKDIR '/d'", `RUN ["id"]`, "USER 'app'", "WORKDIR '/w'"},
 		},
 		"the user that was not set comes back as root": {
-			root, []sdk.Effect{{Exec: &sdk.Exec{Args: []string{"id"}, User: "app"}}},
+			root,
+			[]sdk.Effect{{Exec: &sdk.Exec{Args: []string{"id"}, User: "app"}}},
 			[]string{"USER 'app'", `RUN ["id"]`, "USER 'root'"},
 		},
 		"a directory": {
-			root, []sdk.Effect{{Mkdir: &sdk.Mkdir{Path: "-d"}}},
+			root,
+			[]sdk.Effect{{Mkdir: &sdk.Mkdir{Path: "-d"}}},
 			[]string{`RUN ["/bin/sh", "-c", "set -e; for d in '/w' '/w/-d'; do [ -d \"$d\" ] || { mkdir \"$d\"; chmod 00755 \"$d\"; }; done"]`},
 		},
 		"a directory with an owner and a mode": {
-			root, []sdk.Effect{{Mkdir: &sdk.Mkdir{Path: "/d", Mode: "2750", Owner: "app"}}},
+			root,
+			[]sdk.Effect{{Mkdir: &sdk.Mkdir{Path: "/d", Mode: "2750", Owner: "app"}}},
 			[]string{`RUN ["/bin/sh", "-c", "set -e; [ -d '/d' ] || { mkdir '/d'; chown 'app:' '/d'; chmod 02750 '/d'; }"]`},
 		},
 		"a line break in a name": {
-			root, []sdk.Effect{{Remove: &sdk.Remove{Path: "/a\nb"}}, {Symlink: &sdk.Symlink{Path: "/l", Target: "-a\nb"}}},
+			root,
+			[]sdk.Effect{{Remove: &sdk.Remove{Path: "/a\nb"}}, {Symlink: &sdk.Symlink{Path: "/l", Target: "-a\nb"}}},
 			[]string{`RUN ["/bin/sh", "-c", "rm -rf '/a\nb'"]`, `RUN ["/bin/sh", "-c", "set -e; rm -f '/l'; ln -s -- '-a\nb' '/l'; chown -h 0:0 '/l'"]`},
 		},
 		"a file has the name of its heredoc, so that a link there is replaced": {
