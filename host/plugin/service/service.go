@@ -1,7 +1,7 @@
 // Package service is what plugins may ask of the host, and the grants that decide it: the one place where they are checked,
 // for both transports, all versions of the ABI and the requests of transfers.
 //
-//	grants.go   what the user granted     wants.go    what of a plugin's wishes was not granted    digest.go  names grants
+//	grants.go   what the user granted     wants.go    whether they allow what is wished    digest.go  names grants
 //	target.go   where a URL goes          pattern.go  what a grant names                           address.go addresses
 //	policy.go   decides by name and by dialled address                                             network.go connects
 //	http.go     requests of plugins       send.go     one request with its redirects               request.go makes one
