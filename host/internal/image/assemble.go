@@ -133,12 +133,17 @@ func (r *Recipe) setTimes(img *Image) {
 		t := r.Epoch.UTC()
 		epoch = &t
 	}
-	fallback := lastCreated(img.History)
+	base := lastCreated(img.History)
+	fallback := base
 	if fallback == nil {
 		t := r.Created.UTC()
 		fallback = &t
 	}
-	img.History = append(img.History, stepHistory(r.Steps, epoch, fallback)...)
+	steps := stepHistory(r.Steps, epoch, fallback)
+	if epoch == nil {
+		inOrder(steps, base)
+	}
+	img.History = append(img.History, steps...)
 	switch img.Created = lastCreated(img.History); {
 	case epoch != nil:
 		img.Created = epoch

@@ -69,6 +69,18 @@ func stepHistory(steps []Step, epoch *time.Time, fallback *time.Time) []History 
 	return history
 }
 
+// inOrder moves the times of steps forward that seem to lie before the entry above: a layer's time is in whole seconds, and
+// a base may have been made within the same one.
+func inOrder(steps []History, last *time.Time) {
+	for i := range steps {
+		t := steps[i].Created
+		if t != nil && last != nil && t.Before(*last) && t.Unix() == last.Unix() {
+			steps[i].Created = last
+		}
+		last = steps[i].Created
+	}
+}
+
 // lastCreated is the time of the last entry that has one.
 func lastCreated(history []History) *time.Time {
 	for i := range slices.Backward(history) {
