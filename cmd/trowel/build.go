@@ -39,39 +39,55 @@ Progress goes to standard error; standard output gets the image's digest and not
 }
 
 func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
+	var result host.Result
+	done, err := p.withRequest(ctx, f, dir, func(r host.Request) (err error) {
+		result, err = host.Build(ctx, r)
+		return err
+	})
+	if err != nil || done == inNamespace {
+		return err
+	}
+	return p.report(f, result)
+}
+
+// where says where something was done.
+type where string
+
+const (
+	here        where = "here"
+	inNamespace where = "in a user namespace" // by another process, which wrote the output too
+)
+
+// withRequest calls do with what the flags and the configuration ask for. What takes a user namespace is done by this same
+// command line in one.
+func (p program) withRequest(ctx context.Context, f *buildFlags, dir string, do func(host.Request) error) (where, error) {
 	settings, err := p.loadConfig(f)
 	if err != nil {
-		return usageError{err}
+		return here, usageError{err}
 	}
 	request, err := p.request(f, settings, dir)
 	if err != nil {
-		return err
+		return here, err
 	}
 	rewind := func() error { return nil }
 	if f.file == "-" {
 		if rewind, err = p.keepStdin(ctx); err != nil {
-			return err
+			return here, err
 		}
 	}
 	open, err := p.open(ctx, f, settings, &request)
 	if err != nil {
-		return err
+		return here, err
 	}
-	result, err := host.Build(ctx, request)
-	err = errors.Join(err, open.close(ctx))
-	if code, again, inner := p.inUserNamespace(ctx, err, rewind); again {
-		if inner != nil {
-			return inner
-		}
-		if code != 0 {
-			return exitStatus(code)
-		}
-		return nil
+	err = errors.Join(do(request), open.close(ctx))
+	code, again, inner := p.inUserNamespace(ctx, err, rewind)
+	switch {
+	case !again:
+		return here, err
+	case inner == nil && code != 0:
+		return inNamespace, exitStatus(code)
 	}
-	if err != nil {
-		return err
-	}
-	return p.report(f, result)
+	return inNamespace, inner
 }
 
 // opened is what a build uses and has to be closed after it.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 
@@ -30,20 +29,12 @@ out.`,
 }
 
 func (p program) expand(ctx context.Context, f *buildFlags, dir string) error {
-	settings, err := p.loadConfig(f)
-	if err != nil {
-		return usageError{err}
-	}
-	request, err := p.request(f, settings, dir)
-	if err != nil {
+	var text string
+	done, err := p.withRequest(ctx, f, dir, func(r host.Request) (err error) {
+		text, err = host.Expand(ctx, r)
 		return err
-	}
-	open, err := p.open(ctx, f, settings, &request)
-	if err != nil {
-		return err
-	}
-	text, err := host.Expand(ctx, request)
-	if err := errors.Join(err, open.close(ctx)); err != nil {
+	})
+	if err != nil || done == inNamespace {
 		return err
 	}
 	if out, ok := p.stdout.(*os.File); ok && term.IsTerminal(int(out.Fd())) {
