@@ -21,6 +21,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/plan"
 	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/host/internal/registry"
+	"github.com/trowel-build/trowel/host/internal/secret"
 	"github.com/trowel-build/trowel/host/internal/stage"
 )
 
@@ -83,6 +84,7 @@ type build struct {
 	plan     *plan.Plan
 	sources  *sources
 	targets  *targets
+	secrets  *secret.Store
 	run      stage.Run
 	layers   layer.Options
 	work     *workDir
@@ -182,6 +184,9 @@ func (b *build) check() (err error) {
 		return err
 	}
 	if b.targets, err = parseTargets(b.Request); err != nil {
+		return err
+	}
+	if b.secrets, err = secret.NewStore(b.Secrets); err != nil {
 		return err
 	}
 	if b.run, err = b.runOptions(); err != nil {

@@ -14,7 +14,8 @@
 // Build returns [ErrNeedsUserNamespace] before anything happened; [Launcher.EnterUserNamespace] then runs the program again
 // inside one.
 //
-// Nothing is read from the environment or from configuration files, but for proxies and the machine's /etc/resolv.conf:
+// Nothing is read from the environment or from configuration files, but for proxies, the machine's /etc/resolv.conf and the
+// variables that [Secret] names:
 // caches, credentials and registries' settings are values of the request. The interfaces of package sdk are all that a
 // cache or a credential provider has to implement.
 package host

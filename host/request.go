@@ -8,6 +8,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/executor"
 	"github.com/trowel-build/trowel/host/internal/progress"
+	"github.com/trowel-build/trowel/host/internal/secret"
 	"github.com/trowel-build/trowel/sdk"
 )
 
@@ -29,6 +30,10 @@ type Request struct {
 	// NamedContexts are further places for FROM and COPY --from: "docker-image://REF", "oci-layout://DIR[:TAG]" or a
 	// directory.
 	NamedContexts map[string]string
+	// Secrets are what the build may read and must not keep, by ID.
+	Secrets map[string]Secret
+	// SSH are the agents that the build may ask, by ID: the path of an agent's socket, or those of private keys.
+	SSH map[string][]string
 	// Labels are added to the image's config, over those of the Dockerfile.
 	Labels map[string]string
 	// Annotations are added to the manifest: "key=value", with buildx's prefixes such as "index:".
@@ -94,6 +99,12 @@ const (
 	Off Switch = false
 	On  Switch = true
 )
+
+// Secret says where a secret's value comes from. Printing one shows no value.
+type Secret = secret.Source
+
+// DefaultSSH is the ID of the agent that is meant where none is named.
+const DefaultSSH = "default"
 
 // Cache is a cache backend and what it is used for.
 type Cache struct {

@@ -188,6 +188,12 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 	if r.Labels, err = pairs("label", f.labels, nil); err != nil {
 		return r, err
 	}
+	if r.Secrets, err = parseSecrets(f.secrets, p.stderr); err != nil {
+		return r, err
+	}
+	if r.SSH, err = p.parseSSH(f.ssh); err != nil {
+		return r, err
+	}
 	r.Epoch, err = epoch(first(r.BuildArgs["SOURCE_DATE_EPOCH"], p.getenv("SOURCE_DATE_EPOCH")))
 	return r, err
 }

@@ -14,6 +14,7 @@ type buildFlags struct {
 	tags, buildArgs, contexts            []string
 	labels, annotations, outputs         []string
 	noCacheFor, addHosts                 []string
+	secrets, ssh                         []string
 	progress, metadataFile, iidFile      string
 	config, cacheDir, workDir, isolation string
 	treeMemory                           string
@@ -37,6 +38,8 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.platform, "platform", "", "build for this `PLATFORM` (default: this machine's)")
 	flags.StringVar(&f.network, "network", "default", "the network of RUN: default, host or none")
 	flags.StringArrayVar(&f.addHosts, "add-host", nil, "add a line to the /etc/hosts that RUN sees: `HOST:IP`")
+	flags.StringArrayVar(&f.secrets, "secret", nil, "give the build a secret: `id=ID[,src=FILE|,env=NAME]`")
+	flags.StringArrayVar(&f.ssh, "ssh", nil, "give the build an SSH agent, or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
 	flags.BoolVar(&f.noCache, "no-cache", false, "build every step anew; what is built is stored all the same")
 	flags.StringSliceVar(&f.noCacheFor, "no-cache-filter", nil, "build the steps of these `STAGES` anew")
 	flags.Bool("pull", false, "accepted; the tags of base images are always looked up anew")
@@ -90,11 +93,9 @@ var refused = []struct {
 	{name: "provenance", reason: "provenance attestations are not made yet", harmless: []string{"false", "disabled=true"}},
 	{name: "rm", reason: "there are no intermediate containers to keep", isBool: true, harmless: []string{"true"}},
 	{name: "sbom", reason: "SBOM attestations are not made yet", harmless: []string{"false", "disabled=true"}},
-	{name: "secret", reason: "RUN --mount=type=secret is not there yet"},
 	{name: "security-opt", reason: "the isolation of RUN is chosen with --isolation"},
 	{name: "shm-size", reason: "the size of /dev/shm in RUN cannot be chosen yet"},
 	{name: "squash", reason: "layers are not squashed: it would defeat the cache of whoever pulls the image", isBool: true},
-	{name: "ssh", reason: "RUN --mount=type=ssh is not there yet"},
 	{name: "ulimit", reason: "the limits of RUN are those of the builder"},
 }
 
