@@ -10,7 +10,7 @@ import (
 	"io/fs"
 )
 
-//go:embed sdk/*.go sdk/abi/*.go sdk/guest/*.go sdk/guest/*.s sdk/plugin/*.go sdk/plugintest/*.go sdk/process/*.go sdk/process/wire/*.go
+//go:embed sdk/*.go sdk/abi/*.go sdk/guest/*.go sdk/guest/*.s sdk/objects/*.go sdk/plugin/*.go sdk/plugintest/*.go sdk/process/*.go sdk/process/wire/*.go
 //go:embed sdk/c/trowel.h sdk/rust/trowel.rs sdk/assemblyscript/trowel.ts
 var source embed.FS
 

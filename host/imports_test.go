@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 }
 
 // stdlibOnly are the packages that plugin authors link: they import nothing but the standard library and each other.
-var stdlibOnly = []string{"sdk", "sdk/abi", "sdk/guest", "sdk/plugin", "sdk/plugintest", "sdk/process", "sdk/process/wire"}
+var stdlibOnly = []string{"sdk", "sdk/abi", "sdk/guest", "sdk/objects", "sdk/plugin", "sdk/plugintest", "sdk/process", "sdk/process/wire"}
 
 // homes says which of our packages may import a third-party library; a folder stands for all below it. A library that is
 // not listed may be imported nowhere: adding one means giving it a home here and a line in RATIONALE.md.

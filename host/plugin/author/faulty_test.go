@@ -45,11 +45,13 @@ func TestFindsFaults(t *testing.T) {
 			"case: greets", "and should answer",
 		},
 		"it takes a refusal for a miss": {
-			sdk.KindCache, "main.go", "case response.Status == 404:", "case response.Status == 404 || response.Status == 401:",
+			sdk.KindCache, "main.go", "\t}}, config.Err()", "\t}, Fault: func(doing string, r sdk.HTTPResponse) error {\n\t\tif r.Status == 401 {\n\t\t\treturn nil\n\t\t}\n" +
+				"\t\treturn objects.Fault(doing, r)\n\t}}, config.Err()",
 			"fault: HTTP 401 is an error and no miss", "as if all were well",
 		},
 		"it takes half an answer for a record": {
-			sdk.KindCache, "main.go", "case response.Error != nil:\n\t\treturn false, response.Error", "case response.Error != nil:\n\t\treturn false, nil",
+			sdk.KindCache, "main.go", "\t}}, config.Err()", "\t}, Fault: func(doing string, r sdk.HTTPResponse) error {\n\t\tif r.Error != nil {\n\t\t\treturn nil\n\t\t}\n" +
+				"\t\treturn objects.Fault(doing, r)\n\t}}, config.Err()",
 			"fault: a truncated answer is no record and no blob", "passes for a record or a miss",
 		},
 		"it makes a request more than its author knows of": {

@@ -224,6 +224,6 @@ func (p *planting) sdk(source fs.FS, language Language) error {
 // inGuests says whether a directory of the SDK is of use to a plugin in Go.
 func inGuests(dir string) bool {
 	return slices.Contains([]string{
-		"sdk", "sdk/abi", "sdk/guest", "sdk/plugin", "sdk/plugintest", "sdk/process", "sdk/process/wire",
+		"sdk", "sdk/abi", "sdk/guest", "sdk/objects", "sdk/plugin", "sdk/plugintest", "sdk/process", "sdk/process/wire",
 	}, dir)
 }

@@ -3,8 +3,6 @@ package bucket
 import (
 	"strconv"
 	"strings"
-
-	"github.com/trowel-build/trowel/sdk"
 )
 
 // style is where a URL names the bucket.
@@ -53,35 +51,6 @@ func newAddress(endpoint, region, bucket, prefix string, s style) (address, erro
 
 // unreserved are the characters that stand for themselves in a URL, however it is signed.
 const unreserved = lower + upper + digits + "-_.~"
-
-// maxKey is the longest key that a record may have.
-const maxKey = 200
-
-// record returns the URL of a record, or false if the key is none.
-func (a address) record(key sdk.Key) (string, bool) {
-	if key == "" || len(key) > maxKey || !only(string(key), lower+digits+"-/:") {
-		return "", false
-	}
-	name := []byte(key)
-	for i, c := range name {
-		switch c {
-		case '/':
-			name[i] = '_'
-		case ':':
-			name[i] = '~'
-		}
-	}
-	return a.base + "records/" + string(name), true
-}
-
-// blob returns the URL of a blob, or false if the digest is none that we keep.
-func (a address) blob(digest sdk.Digest) (string, bool) {
-	sum, ok := strings.CutPrefix(string(digest), "sha256:")
-	if !ok || len(sum) != 64 || !only(sum, digits+"abcdef") {
-		return "", false
-	}
-	return a.base + "blobs/sha256/" + sum, true
-}
 
 // escape makes a value fit for a query.
 func escape(value string) string {

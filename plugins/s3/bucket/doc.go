@@ -8,7 +8,7 @@
 // signs requests, too.
 //
 //	settings.go  what the user configured      address.go  URLs
-//	cache.go     records and blobs             upload.go   blobs into the bucket
-//	batch.go     many requests at once, with retries
+//	request.go   the requests of records and blobs, which package objects makes
+//	upload.go    blobs into the bucket
 //	fault.go     what the server's errors mean xml.go      the little XML there is
 package bucket

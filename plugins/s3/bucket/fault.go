@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/trowel-build/trowel/sdk"
+	"github.com/trowel-build/trowel/sdk/objects"
 )
 
 // fault is the error of an answer that is not success: what the server says, and what to do about it.
@@ -59,7 +60,7 @@ func (b *Bucket) explain(e *sdk.Error, code string, r sdk.HTTPResponse) string {
 	case r.Status == 301, r.Status == 307:
 		e.Code = sdk.CodeInvalid
 		return b.otherRegion(r)
-	case passing(r):
+	case objects.Passing(r):
 		e.Code, e.Retryable = sdk.CodeUnavailable, true
 	}
 	return ""

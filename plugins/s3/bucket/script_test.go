@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/trowel-build/trowel/sdk"
+	"github.com/trowel-build/trowel/sdk/objects"
 )
 
 // script answers requests; it counts calls and keeps what was asked.
@@ -118,7 +119,7 @@ func TestRetries(t *testing.T) {
 	s = &script{answer: func(int, sdk.HTTPRequest) sdk.HTTPResponse { return s3Error(500, "InternalError") }}
 	b, ctx = open(t, s)
 	err = b.PutRecords(ctx, []sdk.Record{{Key: "a"}})
-	if e := sdk.AsError(err); e.Code != sdk.CodeUnavailable || !e.Retryable || s.calls != attempts {
+	if e := sdk.AsError(err); e.Code != sdk.CodeUnavailable || !e.Retryable || s.calls != objects.Attempts {
 		t.Errorf("%d calls, error %v", s.calls, err)
 	}
 }

@@ -7,10 +7,12 @@ import (
 	"strings"
 
 	"github.com/trowel-build/trowel/sdk"
+	"github.com/trowel-build/trowel/sdk/objects"
 )
 
 // Bucket is a cache in a bucket.
 type Bucket struct {
+	objects.Store
 	settings
 	address address
 }
@@ -70,6 +72,7 @@ func New(ctx context.Context, config *sdk.Config) (*Bucket, error) {
 		style = inPath
 	}
 	b.address, err = newAddress(endpoint, b.region, b.bucket, prefix, style)
+	b.Store = b.store()
 	return b, err
 }
 

@@ -3,35 +3,16 @@ package bucket
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/trowel-build/trowel/sdk"
+	"github.com/trowel-build/trowel/sdk/objects"
 )
-
-const (
-	// validity is how long a signed URL may be used; the host asks for others when it is over.
-	validity = time.Hour
-	// margin is for the time between signing and sending, and for clocks.
-	margin = 2 * time.Minute
-)
-
-// presign has the host make a URL that needs no other signature.
-func (b *Bucket) presign(ctx context.Context, method, url string) (string, time.Time, error) {
-	aws := b.signed()
-	aws.HTTPMethod, aws.URL, aws.PresignSeconds = method, url, int64(validity/time.Second)
-	expires := time.Now().Add(validity - margin)
-	signed, err := sdk.Sign(ctx, sdk.SignRequest{Method: sdk.SignAWS4, Secret: b.secret, AWS: aws})
-	if err == nil && signed.URL == "" {
-		err = &sdk.Error{Code: sdk.CodeInternal, Message: "the host signed a URL and did not give it"}
-	}
-	return signed.URL, expires, err
-}
 
 // PlanPut plans the upload of a blob: one request for a small one, and a multipart upload for others, unless they are there.
 func (b *Bucket) PlanPut(ctx context.Context, blob sdk.Blob) (sdk.Transfer, error) {
-	url, ok := b.address.blob(blob.Digest)
-	if !ok {
-		return sdk.Transfer{}, noDigest(blob.Digest)
+	url, err := b.blob(blob.Digest)
+	if err != nil {
+		return sdk.Transfer{}, err
 	}
 	what := "put blob " + strconv.Quote(string(blob.Digest))
 	if blob.Size < 0 || blob.Size > maxBlob {
@@ -39,11 +20,9 @@ func (b *Bucket) PlanPut(ctx context.Context, blob sdk.Blob) (sdk.Transfer, erro
 	}
 	if blob.Size <= b.partSize {
 		// To ask whether it is there would take as long as to send it, and sending mends one that is damaged.
-		signed, expires, err := b.presign(ctx, "PUT", url)
-		return sdk.Transfer{Expires: expires, Parts: []sdk.TransferPart{{Method: "PUT", URL: signed, Expect: []int{200}}}}, err
+		return objects.Transfer(ctx, b.request("PUT", url))
 	}
-	size, err := b.stat(ctx, blob.Digest, url)
-	if err != nil || size == blob.Size {
+	if held, err := b.holds(ctx, blob); err != nil || held {
 		return sdk.Transfer{}, err
 	}
 	r, err := b.one(ctx, b.request("POST", url+"?uploads="))
@@ -57,22 +36,37 @@ func (b *Bucket) PlanPut(ctx context.Context, blob sdk.Blob) (sdk.Transfer, erro
 	return b.planParts(ctx, url, id, blob.Size)
 }
 
+// blob is the URL of a blob.
+func (b *Bucket) blob(digest sdk.Digest) (string, error) {
+	object, ok := objects.BlobName(digest)
+	if !ok {
+		return "", &sdk.Error{Code: sdk.CodeInvalid, Message: "put blob: it has no SHA-256 digest"}
+	}
+	return b.address.base + object, nil
+}
+
+// holds says whether the bucket has a blob, whole.
+func (b *Bucket) holds(ctx context.Context, blob sdk.Blob) (bool, error) {
+	held, err := b.StatBlobs(ctx, []sdk.Digest{blob.Digest})
+	return err == nil && len(held) == 1 && held[0] == blob, err
+}
+
 // planParts signs a URL for each part.
 func (b *Bucket) planParts(ctx context.Context, url, id string, size int64) (sdk.Transfer, error) {
 	plan := sdk.Transfer{Token: id}
 	length := partSize(b.partSize, size)
 	for at, number := int64(0), 1; at < size; at, number = at+length, number+1 {
 		query := "?partNumber=" + strconv.Itoa(number) + "&uploadId=" + escape(id)
-		signed, expires, err := b.presign(ctx, "PUT", url+query)
+		one, err := objects.Transfer(ctx, b.request("PUT", url+query))
 		if err != nil {
 			return sdk.Transfer{}, err
 		}
 		if number == 1 {
-			plan.Expires = expires
+			plan.Expires = one.Expires
 		}
-		plan.Parts = append(plan.Parts, sdk.TransferPart{
-			Method: "PUT", URL: signed, Offset: at, Length: min(length, size-at), Expect: []int{200},
-		})
+		part := one.Parts[0]
+		part.Offset, part.Length = at, min(length, size-at)
+		plan.Parts = append(plan.Parts, part)
 	}
 	return plan, nil
 }
@@ -89,9 +83,9 @@ func (b *Bucket) FinishPut(ctx context.Context, blob sdk.Blob, done sdk.Transfer
 	if done.Token == "" {
 		return nil
 	}
-	url, ok := b.address.blob(blob.Digest)
-	if !ok {
-		return noDigest(blob.Digest)
+	url, err := b.blob(blob.Digest)
+	if err != nil {
+		return err
 	}
 	what := "put blob " + strconv.Quote(string(blob.Digest))
 	tags := make([]string, len(done.Parts))
@@ -110,7 +104,7 @@ func (b *Bucket) FinishPut(ctx context.Context, blob sdk.Blob, done sdk.Transfer
 		return nil
 	case element(string(r.Body), "Code") == "NoSuchUpload":
 		// An answer that was lost was this upload's success, if the blob is there.
-		if size, err := b.stat(ctx, blob.Digest, url); err == nil && size == blob.Size {
+		if held, err := b.holds(ctx, blob); err == nil && held {
 			return nil
 		}
 	}
@@ -126,7 +120,7 @@ func (b *Bucket) complete(ctx context.Context, upload string, document []byte) (
 	request.Body = document
 	for attempt := 1; ; attempt++ {
 		r, err := b.one(ctx, request)
-		if err != nil || r.Error != nil || r.Status != 200 || completed(r) || attempt == attempts {
+		if err != nil || r.Error != nil || r.Status != 200 || completed(r) || attempt == objects.Attempts {
 			return r, err
 		}
 		switch element(string(r.Body), "Code") {
@@ -134,7 +128,7 @@ func (b *Bucket) complete(ctx context.Context, upload string, document []byte) (
 		default:
 			return r, nil
 		}
-		if err := pause(ctx, firstPause<<(attempt-1)); err != nil {
+		if err := objects.Pause(ctx, attempt); err != nil {
 			return r, err
 		}
 	}

@@ -1,4 +1,4 @@
-package bucket
+package objects
 
 import (
 	"context"
@@ -8,29 +8,19 @@ import (
 	"github.com/trowel-build/trowel/sdk"
 )
 
+// Attempts is how often a request is made at most.
+const Attempts = 5
+
 const (
-	attempts   = 6
 	firstPause = 100 * time.Millisecond
 	// A batch is one call of the host: more would not fit into a message.
 	mostRequests = 256
 	mostBytes    = 6 << 20
 )
 
-// request makes a request that the host signs.
-func (b *Bucket) request(method, url string) sdk.HTTPRequest {
-	return sdk.HTTPRequest{
-		Method: method, URL: url,
-		Sign:       &sdk.SignRequest{Method: sdk.SignAWS4, Secret: b.secret, AWS: b.signed()},
-		WantHeader: []string{"Content-Length", "X-Minio-Error-Code", "X-Minio-Error-Desc", "X-Amz-Bucket-Region"},
-	}
-}
-
-func (b *Bucket) signed() *sdk.AWSRequest {
-	return &sdk.AWSRequest{AccessKeyID: b.accessKeyID, SessionToken: b.sessionToken, Region: b.region, Service: "s3"}
-}
-
-// all makes the requests, as many at once as fit in a message, and returns an answer for each, in order.
-func (b *Bucket) all(ctx context.Context, requests []sdk.HTTPRequest) ([]sdk.HTTPResponse, error) {
+// Send has the host make requests, as many at once as fit in a message, and those again that failed for a reason that
+// passes. It returns an answer for each, in order. All that it is given may be asked twice.
+func Send(ctx context.Context, requests ...sdk.HTTPRequest) ([]sdk.HTTPResponse, error) {
 	var answers []sdk.HTTPResponse
 	for len(requests) > 0 {
 		n, size := 0, 0
@@ -47,17 +37,7 @@ func (b *Bucket) all(ctx context.Context, requests []sdk.HTTPRequest) ([]sdk.HTT
 	return answers, nil
 }
 
-// one makes a request.
-func (b *Bucket) one(ctx context.Context, request sdk.HTTPRequest) (sdk.HTTPResponse, error) {
-	answers, err := persist(ctx, []sdk.HTTPRequest{request})
-	if err != nil {
-		return sdk.HTTPResponse{}, err
-	}
-	return answers[0], nil
-}
-
-// persist makes a batch of requests, and those again that failed for a reason that passes. All that we ask of S3 can be
-// asked twice.
+// persist makes a batch of requests, and those again that failed for a reason that passes.
 func persist(ctx context.Context, requests []sdk.HTTPRequest) ([]sdk.HTTPResponse, error) {
 	answers := make([]sdk.HTTPResponse, len(requests))
 	left := make([]int, len(requests))
@@ -75,15 +55,15 @@ func persist(ctx context.Context, requests []sdk.HTTPRequest) ([]sdk.HTTPRespons
 		}
 		var again []int
 		for i, j := range left {
-			if answers[j] = got[i]; passing(got[i]) {
+			if answers[j] = got[i]; Passing(got[i]) {
 				again = append(again, j)
 			}
 		}
-		if len(again) == 0 || attempt == attempts {
+		if len(again) == 0 || attempt == Attempts {
 			return answers, nil
 		}
 		left = again
-		if err := pause(ctx, firstPause<<(attempt-1)); err != nil {
+		if err := Pause(ctx, attempt); err != nil {
 			return nil, err
 		}
 	}
@@ -107,8 +87,8 @@ func fitting(ctx context.Context, batch []sdk.HTTPRequest) ([]sdk.HTTPResponse, 
 	return got, err
 }
 
-// passing says whether a request may fare better when it is made again.
-func passing(r sdk.HTTPResponse) bool {
+// Passing says whether a request may fare better when it is made again.
+func Passing(r sdk.HTTPResponse) bool {
 	if r.Error != nil {
 		return r.Error.Retryable || r.Error.Code == sdk.CodeUnavailable
 	}
@@ -119,8 +99,9 @@ func passing(r sdk.HTTPResponse) bool {
 	return false
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
+// Pause waits before the next attempt, each time twice as long.
+func Pause(ctx context.Context, attempt int) error {
+	timer := time.NewTimer(firstPause << (attempt - 1))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
