@@ -83,6 +83,7 @@ type build struct {
 	file     *dockerfile.File
 	plan     *plan.Plan
 	sources  *sources
+	remotes  *remotes
 	targets  *targets
 	secrets  *secret.Store
 	run      stage.Run
@@ -174,8 +175,11 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 	if b.work, err = openWorkDir(b.WorkDir); err != nil {
 		return err
 	}
-	b.store, err = blob.Open(b.work.blobs)
-	return err
+	if b.store, err = blob.Open(b.work.blobs); err != nil {
+		return err
+	}
+	b.remotes = b.newRemotes()
+	return nil
 }
 
 // check reads what does not depend on anything but the request.
@@ -272,7 +276,7 @@ func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stag
 
 func (b *build) engineOptions(p *plan.Plan, lowered loweredStages) stage.Options {
 	return stage.Options{
-		Plan: p, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts,
+		Plan: p, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts, Remotes: b.remotes,
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
 		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Progress: b.progress(),
 		Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,

@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 			"listening": waitListening,
 			"guard":     guard,
 			"terminate": terminate,
+			"web":       serveWeb,
 			"fill":      fill,
 			"mtime":     setModTime,
 			"flip":      flip,

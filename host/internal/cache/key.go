@@ -92,8 +92,18 @@ func StageInput(c Chain, paths []string) Input {
 	return Input{h.sum()}
 }
 
-// StepSum digests a step's effects, the circumstances that they depend on (the platform, say), and inputs, one for each
-// effect that reads anything, in order.
+// RemoteInput is the input that consists of paths of something elsewhere, whose identity stands for its content.
+func RemoteInput(identity string, paths []string) Input {
+	h := newDigest("remote")
+	h.string(identity)
+	for _, p := range paths {
+		h.string(p)
+	}
+	return Input{h.sum()}
+}
+
+// StepSum digests a step's effects, the circumstances that they depend on (the platform, say), and inputs, those of each
+// effect that reads anything in order.
 func StepSum(circumstances string, effects []effect.Effect, inputs []Input) (Sum, error) {
 	h := newDigest(schema)
 	h.string(circumstances)
@@ -122,7 +132,7 @@ func StepSum(circumstances string, effects []effect.Effect, inputs []Input) (Sum
 func copyKey(c effect.Copy) effect.Copy {
 	sources := make([]effect.CopySource, len(c.Sources))
 	for i := range c.Sources {
-		sources[i] = effect.CopySource{Inline: c.Sources[i].Inline}
+		sources[i] = effect.CopySource{Inline: c.Sources[i].Inline, Unpack: c.Sources[i].Unpack}
 	}
 	c.Sources = sources
 	return c

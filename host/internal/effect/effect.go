@@ -5,6 +5,8 @@
 // equal trees give equal layers, which is what the cache keys rest on.
 package effect
 
+import "github.com/trowel-build/trowel/host/internal/gitref"
+
 // Effect is one thing a step does: [Exec], [Copy], [Mkdir], [Symlink] and [Remove] change files; [Set] changes the image's
 // configuration.
 type Effect interface{ effect() }
@@ -54,7 +56,6 @@ type Copy struct {
 	// Exclude are patterns of .dockerignore's language, relative to each source.
 	Exclude []string
 	Layout  Layout
-	Unpack  Unpack
 	// Overlay says how the destination is treated: see [Overlay].
 	Overlay Overlay
 	// Time is given to what no source dates, in nanoseconds since the epoch; 0 is the time of the build, which is not
@@ -70,6 +71,7 @@ type CopySource struct {
 	Paths []string
 	// Inline are files that the Dockerfile itself holds: heredocs.
 	Inline []File
+	Unpack Unpack
 }
 
 // Location names a place that files are copied from. Exactly one field is set; all empty means that the source is inline.
@@ -77,7 +79,48 @@ type Location struct {
 	Context string // a named build context, or [MainContext]
 	Stage   string // the ID of a stage of this build
 	Image   string // an image reference
+	URL     URL    `json:",omitzero"`
+	Git     Git    `json:",omitzero"`
 }
+
+// IsRemote says whether the files are fetched from elsewhere for this one copy.
+func (l Location) IsRemote() bool { return l.URL != URL{} || l.Git != Git{} }
+
+// URL is a file that a web server has.
+type URL struct {
+	Address  string
+	Checksum string // the digest that it must have; "" for any
+}
+
+// Git is the files of a commit in a git repository.
+type Git struct {
+	Remote     string // as git takes it
+	Ref        string // "" is the remote's own choice
+	Commit     string // the start of the commit that it must be; "" for any
+	Subdir     string // clean and relative; "" for all
+	Directory  GitDirectory
+	Submodules Submodules
+	ModTime    gitref.ModTime
+	Fetch      gitref.Fetch
+}
+
+// GitDirectory says whether the directory .git is one of the files.
+type GitDirectory string
+
+// What becomes of .git.
+const (
+	GitDirectoryDropped GitDirectory = ""
+	GitDirectoryKept    GitDirectory = "kept"
+)
+
+// Submodules says whether a repository's submodules are among its files.
+type Submodules string
+
+// What becomes of submodules.
+const (
+	SubmodulesFetched Submodules = ""
+	SubmodulesEmpty   Submodules = "empty"
+)
 
 // MainContext is the name of the build context that COPY reads without --from.
 const MainContext = "context"
@@ -102,8 +145,8 @@ type Unpack string
 
 // What is done with archives.
 const (
-	UnpackNever  Unpack = ""       // COPY
-	UnpackAlways Unpack = "always" // ADD of local files, not of inline ones: what is an archive by its content is unpacked
+	UnpackNever  Unpack = ""       // COPY, and ADD of what is not local
+	UnpackAlways Unpack = "always" // ADD of local files, and of others with --unpack: what is an archive by its content is unpacked
 )
 
 // Overlay says how a copy's result meets what is there.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
@@ -53,7 +54,7 @@ type Archive struct {
 // expanded is the [filetree.Source] of an archive's sparse files, written out.
 type expanded struct{ file *os.File }
 
-// FindArchives looks into the regular files that the sources name, by themselves or by wildcard, and indexes those that
+// FindArchives looks into the regular files that the sources to unpack name, by themselves or by wildcard, and indexes those that
 // are archives: plain tar, or tar compressed with gzip, bzip2, xz or zstd, told by their content alone. Each archive is
 // read once. The result goes into [Spec.Archives] and is closed when the layer has been written.
 //
@@ -70,6 +71,9 @@ func FindArchives(ctx context.Context, sources []Source, o ArchiveOptions) (_ *A
 	}()
 	for i := range sources {
 		s := &sources[i]
+		if s.Unpack != effect.UnpackAlways {
+			continue
+		}
 		for _, p := range s.Paths {
 			matches, err := s.match(p)
 			if err != nil {

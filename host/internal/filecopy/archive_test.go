@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
+	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
@@ -70,6 +71,9 @@ func addTree(t testing.TB, dst, instr string, src *filetree.Tree, o ArchiveOptio
 	spec := instruction(t, src, instr)
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
+	}
+	for i := range spec.Sources {
+		spec.Sources[i].Unpack = effect.UnpackAlways
 	}
 	archives, err := FindArchives(t.Context(), spec.Sources, o)
 	if err != nil {

@@ -40,6 +40,8 @@ type Source struct {
 	// Paths as the instruction writes them, below the tree's root, with wildcards.
 	Paths  []string
 	Inline []effect.File
+	// Unpack says whether files that are archives are found by [FindArchives].
+	Unpack effect.Unpack
 }
 
 // Owner is who shall own files.

@@ -1,7 +1,6 @@
 package lower
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/gitref"
 )
 
 // copySpec is what COPY and ADD have in common, expanded.
@@ -24,7 +24,9 @@ type copySpec struct {
 	exclude []string
 	overlay effect.Overlay
 	layout  effect.Layout
+	// unpack is of local files. remotes are the sources that are not local, by their words.
 	unpack  effect.Unpack
+	remotes map[string]effect.CopySource
 }
 
 // copy lowers COPY.
@@ -50,34 +52,6 @@ func (l *lowering) copy(c *dockerfile.Copy, step *Step) error {
 		if remote(src) != "" {
 			return l.fail(src, fmt.Errorf("source %q: a %s cannot be copied", src, remote(src)), "use ADD")
 		}
-	}
-	return l.finishCopy(s, step)
-}
-
-// add lowers ADD.
-func (l *lowering) add(c *dockerfile.Add, step *Step) error {
-	s := copySpec{
-		keyword: "ADD", from: effect.Location{Context: effect.MainContext}, exclude: c.ExcludePatterns, unpack: effect.UnpackAlways,
-	}
-	if c.Unpack != nil && !*c.Unpack {
-		s.unpack = effect.UnpackNever
-	}
-	if err := l.expandCopy(&s, c.SourcesAndDest, c.Chown, c.Chmod); err != nil {
-		return err
-	}
-	if c.Link {
-		s.overlay = effect.OverlayLinked
-	}
-	for _, src := range s.sources {
-		if remote(src) != "" {
-			return l.fail(src, fmt.Errorf("source %q: a %s is not supported yet", src, remote(src)), "")
-		}
-	}
-	if c.Checksum != "" {
-		return l.fail("--checksum", errors.New("--checksum is for the source of a URL or a git repository"), "")
-	}
-	if c.KeepGitDir != nil {
-		return l.fail("--keep-git-dir", errors.New("--keep-git-dir is for the source of a git repository"), "")
 	}
 	return l.finishCopy(s, step)
 }
@@ -134,21 +108,25 @@ func (l *lowering) finishCopy(s copySpec, step *Step) error {
 	}
 	c := effect.Copy{
 		Dest: destination(l.dir(), s.dest), Owner: s.chown, Mode: s.chmod, Exclude: s.exclude,
-		Layout: s.layout, Unpack: s.unpack, Overlay: s.overlay,
+		Layout: s.layout, Overlay: s.overlay,
 	}
-	if len(s.sources) > 0 {
-		from := effect.CopySource{From: s.from}
-		for _, src := range s.sources {
-			from.Paths = append(from.Paths, sourcePath(src, s.layout))
+	for _, src := range s.sources {
+		if elsewhere, ok := s.remotes[src]; ok {
+			c.Sources = append(c.Sources, elsewhere)
+			continue
 		}
-		c.Sources = append(c.Sources, from)
+		if last := len(c.Sources) - 1; last < 0 || c.Sources[last].From != s.from {
+			c.Sources = append(c.Sources, effect.CopySource{From: s.from, Unpack: s.unpack})
+		}
+		local := &c.Sources[len(c.Sources)-1]
+		local.Paths = append(local.Paths, sourcePath(src, s.layout))
 	}
 	if len(s.inline) > 0 {
 		c.Sources = append(c.Sources, effect.CopySource{Inline: s.inline})
 	}
-	step.Name = l.numbered(l.expandedTitle())
+	step.Name = gitref.Redact(l.numbered(l.expandedTitle()))
 	step.Effects = []effect.Effect{c}
-	step.CreatedBy = s.history()
+	step.CreatedBy = gitref.Redact(s.history()) // CVE-2023-26054
 	step.Layer = OneLayer
 	return nil
 }
@@ -204,36 +182,7 @@ func below(word string) string {
 	return "."
 }
 
-var (
-	protocol = regexp.MustCompile(`^([a-zA-Z0-9]+)://`)
-	scpStyle = regexp.MustCompile(`^[a-zA-Z0-9-_]+@[a-zA-Z0-9-.]+:`)
-	symbolic = regexp.MustCompile(`^[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*$`)
-)
-
-// remote is what a source is that is not a local file, or "".
-func remote(src string) string {
-	if strings.HasPrefix(src, "./") || strings.HasPrefix(src, "../") {
-		return ""
-	}
-	if m := protocol.FindStringSubmatch(src); m != nil {
-		switch strings.ToLower(m[1]) {
-		case "http", "https":
-			address, _, _ := strings.Cut(src, "#")
-			address, _, _ = strings.Cut(address, "?")
-			if !strings.HasSuffix(address, ".git") {
-				return "URL"
-			}
-		case "ssh", "git":
-		default:
-			return "URL"
-		}
-		return "git repository"
-	}
-	if scpStyle.MatchString(src) {
-		return "git repository"
-	}
-	return ""
-}
+var symbolic = regexp.MustCompile(`^[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*$`)
 
 // checkMode accepts an octal mode up to 07777 and what chmod(1) accepts as a symbolic one.
 func checkMode(mode string) error {

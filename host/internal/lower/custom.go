@@ -206,13 +206,13 @@ func (l *lowering) customCopy(c *dockerfile.Custom, x sdk.Copy) (effect.Effect, 
 	if x.Parents {
 		e.Layout = effect.LayoutParents
 	}
-	if x.Unpack {
-		e.Unpack = effect.UnpackAlways
-	}
 	if linked(x) {
 		e.Overlay = effect.OverlayLinked
 	}
 	source := effect.CopySource{From: from}
+	if x.Unpack {
+		source.Unpack = effect.UnpackAlways
+	}
 	for _, s := range x.Sources {
 		if remote(s) != "" {
 			return nil, fmt.Errorf("copy has the source %q: a %s cannot be copied", s, remote(s))

@@ -3,12 +3,10 @@ package stage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 
 	"github.com/trowel-build/trowel/host/internal/cache"
-	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/host/internal/image"
 	"github.com/trowel-build/trowel/host/internal/layer"
@@ -117,20 +115,9 @@ func (b *builder) contentKey(ctx context.Context, st *step, below []*Layer) (sdk
 	if err != nil {
 		return "", err
 	}
-	inputs := st.inputs
-	if !st.inputsKnown {
-		inputs = nil
-		for _, x := range st.Effects {
-			c, ok := x.(effect.Copy)
-			if !ok {
-				continue
-			}
-			in, err := b.engine.fileInput(ctx, c, b.sourceTree)
-			if err != nil {
-				return "", fmt.Errorf("digest what the step reads: %w", err)
-			}
-			inputs = append(inputs, in)
-		}
+	inputs, err := b.contentInputs(ctx, st)
+	if err != nil {
+		return "", err
 	}
 	sum, err := cache.StepSum(b.engine.circumstances(b.stage), st.Effects, inputs)
 	if err != nil {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/trowel-build/trowel/host/internal/base"
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filecopy"
 	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/gitref"
 	"github.com/trowel-build/trowel/host/internal/rootfs"
 )
 
@@ -31,7 +33,7 @@ func (b *builder) copy(ctx context.Context, c effect.Copy) (_ []filetree.Change,
 		}
 		spec.Owner = &filecopy.Owner{UID: uid, GID: gid}
 	}
-	if c.Unpack == effect.UnpackAlways {
+	if slices.ContainsFunc(spec.Sources, func(s filecopy.Source) bool { return s.Unpack == effect.UnpackAlways }) {
 		spec.Archives, err = filecopy.FindArchives(ctx, spec.Sources, filecopy.ArchiveOptions{Dir: filepath.Dir(b.engine.Dir)})
 		if err != nil {
 			return nil, done, err
@@ -56,7 +58,7 @@ func (e *Engine) copySpec(ctx context.Context, c effect.Copy, tree sourceTree) (
 		return spec, err
 	}
 	for _, src := range c.Sources {
-		s := filecopy.Source{Name: locationName(src.From), Paths: src.Paths, Inline: src.Inline}
+		s := filecopy.Source{Name: locationName(src.From), Paths: src.Paths, Inline: src.Inline, Unpack: src.Unpack}
 		if len(src.Inline) == 0 {
 			if s.Tree, err = tree(ctx, src.From); err != nil {
 				return spec, err
@@ -80,6 +82,8 @@ func (b *builder) sourceTree(ctx context.Context, at effect.Location) (*filetree
 			return nil, err
 		}
 		return r.Tree(ctx)
+	case at.IsRemote():
+		return e.remoteTree(ctx, at)
 	case at.Context != "" && e.Contexts[at.Context] != nil:
 		return e.contextTree(ctx, at)
 	}
@@ -148,6 +152,8 @@ func locationName(at effect.Location) string {
 	switch {
 	case at.Stage != "":
 		return fmt.Sprintf("stage %q", at.Stage)
+	case at.IsRemote():
+		return fmt.Sprintf("%q", gitref.Redact(at.URL.Address+at.Git.Remote))
 	case at.Image != "":
 		return fmt.Sprintf("image %q", at.Image)
 	case at.Context == effect.MainContext:

@@ -49,8 +49,10 @@ type Options struct {
 	Lowered map[string]*lower.Lowered // by stage ID
 	// Images are the images that FROM and COPY --from name, and the named contexts that are images.
 	Images map[ImageKey]*base.Image
-	// Contexts are the main build context, as [effect.MainContext], and the named ones that are directories.
+	// Contexts are the main build context, as [effect.MainContext], and the named ones that are no images.
 	Contexts map[string]*buildcontext.Context
+	// Remotes find what ADD names elsewhere.
+	Remotes Remotes
 
 	Store *blob.Store
 	// Dir holds the root file systems of processes. It is empty at first, and so it should be at last: see [Engine.Close].
@@ -107,6 +109,7 @@ type Engine struct {
 	singleID bool          // all files have one owner here
 
 	contextTrees map[string]*lazy[*filetree.Tree]
+	remotes      map[effect.Location]*lazy[Remote]
 	places       atomic.Int64  // directories made
 	slots        chan struct{} // of [Options.Jobs]
 
@@ -121,7 +124,7 @@ type Engine struct {
 func New(o Options) (*Engine, error) {
 	e := &Engine{
 		Options: o, stages: map[string]*Stage{}, platform: formatPlatform(o.Plan.Platform),
-		contextTrees: map[string]*lazy[*filetree.Tree]{}, imageLayers: map[*base.Image][]*Layer{},
+		contextTrees: map[string]*lazy[*filetree.Tree]{}, remotes: map[effect.Location]*lazy[Remote]{}, imageLayers: map[*base.Image][]*Layer{},
 	}
 	if err := e.lookAround(); err != nil {
 		return nil, err
@@ -144,6 +147,7 @@ func New(o Options) (*Engine, error) {
 		e.stages[s.ID] = s
 		e.order = append(e.order, s)
 	}
+	e.findRemotes()
 	depth := map[string]int{} // of directories, at most
 	for _, s := range e.order {
 		depth[s.ID] = depth[s.base.Stage]

@@ -15,6 +15,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/host/internal/image"
 	"github.com/trowel-build/trowel/host/internal/layer"
+	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/host/internal/registry"
 	"github.com/trowel-build/trowel/sdk"
 )
@@ -244,9 +245,9 @@ func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
 
 func (e *Engine) copyBlob(ctx context.Context, l *Layer, out *blob.Writer, in io.ReadCloser) (err error) {
 	defer func() { err = errors.Join(err, in.Close()) }()
-	t := e.transfer("pull "+l.Title(), l.known.Size)
-	defer func() { t.done(ctx, err) }()
-	if _, err := io.Copy(out, t.reader(in)); err != nil {
+	t := progress.StartTransfer(e.Progress, "transfer/"+e.place(), "pull "+l.Title(), l.known.Size)
+	defer func() { t.Done(ctx, err) }()
+	if _, err := io.Copy(out, t.Reader(in)); err != nil {
 		return err
 	}
 	if got := out.Digest(); got != l.known.Digest {

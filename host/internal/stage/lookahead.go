@@ -5,14 +5,13 @@ import (
 
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/effect"
-	"github.com/trowel-build/trowel/host/internal/filecopy"
-	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/sdk"
 )
 
 // lookAhead computes every key that needs no execution, asks for all of them at once, and marks the steps whose layers
 // earlier builds left. Stages come after those they need.
 func (e *Engine) lookAhead(ctx context.Context) error {
+	e.resolveRemotes(ctx)
 	for _, s := range e.order {
 		if err := e.define(ctx, s); err != nil {
 			return err
@@ -131,24 +130,6 @@ func (e *Engine) circumstances(s *Stage) string {
 	return s.platform
 }
 
-// defineInputs says what the effects of a step read, as far as it is known before anything runs.
-func (e *Engine) defineInputs(ctx context.Context, st *step) error {
-	st.inputsKnown = true
-	for _, x := range st.Effects {
-		c, ok := x.(effect.Copy)
-		if !ok {
-			continue
-		}
-		in, byContent, err := e.definedInput(ctx, c)
-		if err != nil {
-			return err
-		}
-		st.inputs = append(st.inputs, in)
-		st.inputsKnown = st.inputsKnown && byContent
-	}
-	return nil
-}
-
 // baseChain is the chain that a stage on this base starts with.
 func (e *Engine) baseChain(at effect.Location, platform string) (cache.Chain, error) {
 	switch {
@@ -166,39 +147,4 @@ func (e *Engine) baseChain(at effect.Location, platform string) (cache.Chain, er
 		ids = append(ids, l.DiffID.String())
 	}
 	return cache.ImageChain(ids), nil
-}
-
-// definedInput is what a copy reads, as far as it is known before anything runs: the files of a context by their content,
-// those of a stage or an image by what they are copied from.
-func (e *Engine) definedInput(ctx context.Context, c effect.Copy) (in cache.Input, byContent bool, err error) {
-	for _, src := range c.Sources {
-		at := src.From
-		if len(src.Inline) > 0 || at.Context != "" && e.Contexts[at.Context] != nil {
-			continue
-		}
-		chain, err := e.baseChain(at, e.platform)
-		if err != nil {
-			return cache.Input{}, false, err
-		}
-		return cache.StageInput(chain, src.Paths), false, nil
-	}
-	in, err = e.fileInput(ctx, c, e.contextTree)
-	return in, true, err
-}
-
-// fileInput digests the files that a copy selects. Which they are does not depend on where they go, so the copy is planned
-// into an empty tree; and names of owners are left to the key's text, as an empty tree knows none.
-func (e *Engine) fileInput(ctx context.Context, c effect.Copy, tree sourceTree) (cache.Input, error) {
-	spec, err := e.copySpec(ctx, c, tree)
-	if err != nil {
-		return cache.Input{}, err
-	}
-	changes, err := filecopy.Plan(filetree.Empty(), spec)
-	if err != nil {
-		return cache.Input{}, e.explainMissing(ctx, c, err)
-	}
-	if err := e.digestChanges(ctx, changes); err != nil {
-		return cache.Input{}, err
-	}
-	return cache.FilesInput(changes)
 }

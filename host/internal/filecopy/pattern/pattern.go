@@ -50,3 +50,8 @@ func Reaches(p, dir string) bool {
 	}
 	return true
 }
+
+// Escape is a pattern that matches nothing but a name.
+func Escape(name string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
+}
