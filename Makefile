@@ -8,7 +8,7 @@ PLUGINS       := gitlab jsonnet s3
 
 export CGO_ENABLED = 0
 
-.PHONY: help build plugins test race e2e lint fmt fuzz bench quickstart check clean
+.PHONY: help build plugins test race e2e oracle lint fmt fuzz bench quickstart check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ e2e: ## as root on a Debian-like machine: real registry, BuildKit as oracle, Doc
 	$(GO) test -tags e2e -count 1 -timeout 40m ./testdata/e2e/...
 	$(GO) test -tags e2e -count 1 -timeout 15m ./host/internal/registry/... ./host/internal/output/...
 	$(GO) test -tags e2e -count 1 -timeout 15m -run Everywhere ./cmd/trowel
+
+oracle: ## as root on a Debian-like machine: have BuildKit write the golden files of testdata/dockerfiles (CASES='pattern')
+	$(GO) test -tags e2e -count 1 -timeout 20m -run '^TestOracle$$' ./testdata/e2e -update -cases '$(or $(CASES),*)'
 
 lint: ## run golangci-lint
 	CGO_ENABLED=0 $(GO) run $(GOLANGCI_LINT) run ./...

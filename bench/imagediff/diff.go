@@ -2,6 +2,7 @@ package imagediff
 
 import (
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ type Options struct {
 }
 
 // Diff returns how two images differ, or nothing if they are the same in all that matters: file tree, config,
-// history, author and number of layers.
+// history, times, author, annotations, media types and number of layers.
 func Diff(want, got *Image, options Options) string {
 	var out strings.Builder
 	section := func(title, diff string) {
@@ -33,9 +34,11 @@ func Diff(want, got *Image, options Options) string {
 	section("config", cmp.Diff(want.Config, got.Config))
 	section("platform", cmp.Diff(want.Platform, got.Platform))
 	section("author", cmp.Diff(want.Author, got.Author))
-	section("history", cmp.Diff(want.History, got.History, cmpopts.EquateEmpty()))
+	section("time", cmp.Diff(options.levelTime(want.Created), options.levelTime(got.Created)))
+	section("history", cmp.Diff(options.levelHistory(want.History), options.levelHistory(got.History), cmpopts.EquateEmpty()))
 	section("number of layers", cmp.Diff(len(want.Layers), len(got.Layers)))
 	section("annotations", cmp.Diff(want.Annotations, got.Annotations, cmpopts.EquateEmpty()))
+	section("media types", cmp.Diff(want.MediaTypes, got.MediaTypes))
 	return out.String()
 }
 
@@ -64,11 +67,34 @@ func treeDifference(want, got map[string]Entry, options Options) (one, other map
 	return one, other
 }
 
+// Level returns the image with the times that its build made all the same, for what is kept longer than a build.
+func (o Options) Level(image *Image) *Image {
+	leveled := *image
+	leveled.Created, leveled.History, leveled.Tree = o.levelTime(image.Created), o.levelHistory(image.History), map[string]Entry{}
+	for name, entry := range image.Tree {
+		leveled.Tree[name] = o.level(name, entry)
+	}
+	return &leveled
+}
+
+func (o Options) levelTime(t time.Time) time.Time {
+	if !t.Before(o.Since.Truncate(time.Second)) {
+		return built()
+	}
+	return t
+}
+
+func (o Options) levelHistory(history []History) []History {
+	leveled := slices.Clone(history)
+	for i := range leveled {
+		leveled[i].Created = o.levelTime(leveled[i].Created)
+	}
+	return leveled
+}
+
 // level returns the entry without what may differ.
 func (o Options) level(name string, entry Entry) Entry {
-	if !entry.Time.Before(o.Since.Truncate(time.Second)) {
-		entry.Time = built()
-	}
+	entry.Time = o.levelTime(entry.Time)
 	if entry.Type == "file" && o.contentMayDiffer(name) {
 		entry.Digest, entry.Text, entry.Size = "", "", 0
 	}

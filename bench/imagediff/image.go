@@ -24,11 +24,14 @@ type Image struct {
 	Config map[string]any
 	// Platform is its os, architecture and variant; Author its author.
 	Platform, Author string
+	Created          time.Time
 	History          []History
 	// Layers has the names in each layer, in the order of the archive.
 	Layers [][]string
 	// Annotations are those of the manifest.
 	Annotations map[string]string
+	// MediaTypes are those of the manifest, the config and each layer.
+	MediaTypes []string
 	// Faults are violations of what every image has to keep, such as a hard link before its target.
 	Faults []string
 }
@@ -39,20 +42,22 @@ type Entry struct {
 	Mode     string // permissions in octal, with setuid, setgid and sticky
 	UID, GID int
 	Size     int64
-	Digest   string `json:",omitempty"` // of the content of a file
-	Text     string `json:",omitempty"` // that content, if it is short and text
-	Target   string `json:",omitempty"` // of a symlink
-	Device   string `json:",omitempty"` // major:minor
-	Xattrs   map[string]string
-	Links    []string // the other paths of the same inode, sorted
+	Digest   string            `json:",omitempty"` // of the content of a file
+	Text     string            `json:",omitempty"` // that content, if it is short and text
+	Target   string            `json:",omitempty"` // of a symlink
+	Device   string            `json:",omitempty"` // major:minor
+	Xattrs   map[string]string `json:",omitempty"`
+	Links    []string          `json:",omitempty"` // the other paths of the same inode, sorted
 	Time     time.Time
 }
 
 // History is an entry of the history, as far as builders agree on it.
 type History struct {
 	CreatedBy  string
-	Author     string
-	EmptyLayer bool
+	Created    time.Time
+	Author     string `json:",omitempty"`
+	Comment    string `json:",omitempty"`
+	EmptyLayer bool   `json:",omitempty"`
 }
 
 // Reader reads images. It remembers the layers it has read, so that a base is read once. A Reader may be used from
@@ -95,6 +100,10 @@ func (r *Reader) Read(source v1.Image) (*Image, error) {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
 	image.Annotations = manifest.Annotations
+	image.MediaTypes = []string{string(manifest.MediaType), string(manifest.Config.MediaType)}
+	for _, l := range manifest.Layers {
+		image.MediaTypes = append(image.MediaTypes, string(l.MediaType))
+	}
 	layers, err := source.Layers()
 	if err != nil {
 		return nil, fmt.Errorf("read layers: %w", err)
@@ -132,10 +141,12 @@ func (i *Image) readConfig(source v1.Image) error {
 	}
 	i.Config = file.Config
 	maps.DeleteFunc(i.Config, func(_ string, value any) bool { return value == nil })
-	i.Author = file.Author
+	i.Author, i.Created = file.Author, file.Created.UTC()
 	i.Platform = strings.TrimSuffix(strings.Join([]string{file.OS, file.Architecture, file.Variant}, "/"), "/")
 	for _, entry := range file.History {
-		i.History = append(i.History, History{CreatedBy: entry.CreatedBy, Author: entry.Author, EmptyLayer: entry.EmptyLayer})
+		i.History = append(i.History, History{
+			CreatedBy: entry.CreatedBy, Created: entry.Created.UTC(), Author: entry.Author, Comment: entry.Comment, EmptyLayer: entry.EmptyLayer,
+		})
 	}
 	for n, entry := range file.History {
 		if n > 0 && entry.Created.Before(file.History[n-1].Created.Time) {

@@ -272,7 +272,9 @@ func TestDiff(t *testing.T) {
 		{name: "author", config: func(f *v1.ConfigFile) { f.Author = "somebody" }},
 		{name: "platform", config: func(f *v1.ConfigFile) { f.Architecture = "arm64" }},
 		{name: "history", config: func(f *v1.ConfigFile) { f.History[0].CreatedBy = "another" }},
-		{name: "time of the history", config: func(f *v1.ConfigFile) { f.History[0].Created = v1.Time{Time: old} }, same: true},
+		{name: "time of the history", config: func(f *v1.ConfigFile) { f.History[0].Created = v1.Time{Time: old} }},
+		{name: "comment of the history", config: func(f *v1.ConfigFile) { f.History[0].Comment = "by another" }},
+		{name: "time", config: func(f *v1.ConfigFile) { f.Created = v1.Time{Time: old} }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

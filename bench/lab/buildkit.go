@@ -13,7 +13,7 @@ import (
 
 const (
 	buildkitModule  = "github.com/moby/buildkit"
-	buildkitVersion = "v0.32.2"
+	buildkitVersion = "v0.34.2"
 )
 
 // BuildKit is a running buildkitd. Its steps use the network of the host.
@@ -101,10 +101,14 @@ func (l *Lab) compileBuildKit(ctx context.Context) error {
 // Build builds the Dockerfile of a directory and pushes the image under the reference. More arguments are given to
 // `buildctl build`. The log of the build goes to log.
 func (b *BuildKit) Build(ctx context.Context, dir, reference string, log io.Writer, arguments ...string) error {
+	return b.Export(ctx, dir, "type=image,push=true,registry.insecure=true,name="+reference, log, arguments...)
+}
+
+// Export does so with another output.
+func (b *BuildKit) Export(ctx context.Context, dir, output string, log io.Writer, arguments ...string) error {
 	arguments = append([]string{
 		"--addr", b.socket, "build", "--progress=plain", "--frontend=dockerfile.v0",
-		"--local=context=" + dir, "--local=dockerfile=" + dir,
-		"--output=type=image,push=true,registry.insecure=true,name=" + reference,
+		"--local=context=" + dir, "--local=dockerfile=" + dir, "--output=" + output,
 	}, arguments...)
 	return logged(exec.CommandContext(ctx, b.buildctl, arguments...), log)
 }

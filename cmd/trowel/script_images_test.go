@@ -3,12 +3,11 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -17,9 +16,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/trowel-build/trowel/testdata/box"
 )
 
 // makeBase pushes a small image with a shell: mkbase REFERENCE [ONBUILD...].
@@ -47,75 +47,21 @@ func push(reference string, img v1.Image) error {
 	return remote.Write(ref, img)
 }
 
-// baseImage makes the image: the shell, users, and directories that are usual.
+// baseImage makes the image.
 func baseImage() (v1.Image, error) {
+	if at := os.Getenv(envShell); at != "" {
+		return box.Image(at)
+	}
 	dir, err := os.MkdirTemp("", "shell-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	shell := filepath.Join(dir, "sh")
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", shell, "./testdata/shell")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if at := os.Getenv(envShell); at != "" {
-		shell = at
-	} else if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the shell: %w\n%s", err, out)
-	}
-	program, err := os.ReadFile(shell)
-	if err != nil {
+	if err := box.Compile(context.Background(), "../..", shell); err != nil {
 		return nil, err
 	}
-	files, err := baseFiles(program)
-	if err != nil {
-		return nil, err
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files)), nil },
-		tarball.WithCompressionLevel(1), tarball.WithMediaType(types.OCILayer))
-	if err != nil {
-		return nil, err
-	}
-	img, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), layer)
-	if err != nil {
-		return nil, err
-	}
-	config, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", goArch()
-	config.Config.Env = []string{"PATH=/bin"}
-	return mutate.ConfigFile(img, config)
-}
-
-// baseFiles is the tar of the image's one layer.
-func baseFiles(shell []byte) ([]byte, error) {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	add := func(h tar.Header, text []byte) error {
-		h.Size = int64(len(text))
-		if err := w.WriteHeader(&h); err != nil {
-			return err
-		}
-		_, err := w.Write(text)
-		return err
-	}
-	var errs []error
-	for _, d := range []string{"bin/", "etc/", "proc/", "sys/", "dev/", "usr/", "var/", "home/"} {
-		errs = append(errs, add(tar.Header{Typeflag: tar.TypeDir, Name: d, Mode: 0o755}, nil))
-	}
-	errs = append(errs,
-		add(tar.Header{Typeflag: tar.TypeDir, Name: "home/app/", Mode: 0o755, Uid: 1000, Gid: 1000}, nil),
-		add(tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil),
-		add(tar.Header{Typeflag: tar.TypeSymlink, Name: "lib", Linkname: "usr/lib", Mode: 0o777}, nil),
-		add(tar.Header{Name: "bin/sh", Mode: 0o755}, shell),
-		add(tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n")),
-		add(tar.Header{Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\napp:x:1000:\nwheel:x:10:app\nstaff:x:50:\n")),
-		add(tar.Header{Name: "var/kept", Mode: 0o644}, []byte("from the base\n")),
-		w.Close(),
-	)
-	return b.Bytes(), errors.Join(errs...)
+	return box.Image(shell)
 }
 
 // makeIndex pushes an index of images for two platforms, with an attestation for the first: mkindex REFERENCE.

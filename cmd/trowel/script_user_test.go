@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/trowel-build/trowel/testdata/box"
 )
 
 const (
@@ -53,10 +55,8 @@ func TestScriptsAsOthers(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "tmp"), 0o1777), os.CopyFS(filepath.Join(dir, "testdata/script"), os.DirFS("../../testdata/script"))); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", shell, "./testdata/shell")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the shell: %v\n%s", err, out)
+	if err := box.Compile(t.Context(), "../..", shell); err != nil {
+		t.Fatal(err)
 	}
 	text, err := os.ReadFile("/proc/self/exe")
 	if err != nil {

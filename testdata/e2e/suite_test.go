@@ -10,15 +10,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/trowel-build/trowel/bench/imagediff"
 	"github.com/trowel-build/trowel/bench/lab"
@@ -64,7 +58,6 @@ func openSuite(t *testing.T, subject string) *suite {
 	must(err)
 	must(l.PushBase(ctx, s.registry))
 	s.debian = s.registry.Address + "/library/debian:12"
-	must(pushBare(ctx, s.debian, bareReference(s.debian)))
 	daemon, err := l.StartBuildKit(ctx, s.registry)
 	must(err)
 	turn := &sync.Mutex{}
@@ -94,34 +87,6 @@ func openSuite(t *testing.T, subject string) *suite {
 // reference returns where an image of a test is pushed.
 func (s *suite) reference(repository, tag string) string {
 	return s.registry.Address + "/e2e/" + repository + ":" + tag
-}
-
-// pushBare pushes the base without environment and with annotations, as some images are.
-func pushBare(ctx context.Context, debian, bare string) error {
-	from, err := name.NewTag(debian)
-	if err != nil {
-		return err
-	}
-	to, err := name.NewTag(bare)
-	if err != nil {
-		return err
-	}
-	image, err := remote.Image(from, remote.WithContext(ctx))
-	if err != nil {
-		return fmt.Errorf("pull %q: %w", debian, err)
-	}
-	image, err = mutate.Config(image, v1.Config{Cmd: []string{"sh"}})
-	if err != nil {
-		return err
-	}
-	annotated, ok := mutate.Annotations(image, map[string]string{"org.example.base": "bare"}).(v1.Image)
-	if !ok {
-		panic("mutate.Annotations of an image gives something else")
-	}
-	if err := remote.Write(to, annotated, remote.WithContext(ctx)); err != nil {
-		return fmt.Errorf("push %q: %w", bare, err)
-	}
-	return nil
 }
 
 // buildkit is the oracle. It builds one case at a time, so that it has no context left from another.
@@ -188,18 +153,6 @@ var subjectFlag = flag.String("subject", "trowel", "the builder to compare with 
 
 func TestEndToEnd(t *testing.T) {
 	s := openSuite(t, *subjectFlag)
-	files, err := filepath.Glob("cases/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
-	t.Run("case", func(t *testing.T) {
-		for _, file := range files {
-			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-				t.Parallel()
-				s.compareCase(t, loadCase(t, file, s.debian))
-			})
-		}
-	})
 	t.Run("apt", s.testApt)
 	t.Run("expand", s.testExpand)
 }

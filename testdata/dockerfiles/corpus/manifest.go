@@ -1,0 +1,69 @@
+package corpus
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Manifest lists the rules of the language.
+type Manifest struct {
+	Rows    map[string]string // what a row says, by its ID
+	Pending []string          // rows of what is not there yet
+}
+
+// LoadManifest reads a file of lines "ID what it says"; a line that begins with '#' is a remark, and an ID with "pending" after
+// it has no case yet because what it tells of is not built.
+func LoadManifest(file string) (*Manifest, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manifest{Rows: map[string]string{}}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		id, says, _ := strings.Cut(line, " ")
+		if says = strings.TrimSpace(says); says == "" {
+			return nil, fmt.Errorf("%s: row %s says nothing", file, id)
+		}
+		if rest, pending := strings.CutPrefix(says, "pending: "); pending {
+			m.Pending, says = append(m.Pending, id), rest
+		}
+		if _, twice := m.Rows[id]; twice {
+			return nil, fmt.Errorf("%s: row %s is there twice", file, id)
+		}
+		m.Rows[id] = says
+	}
+	return m, nil
+}
+
+// Check compares the manifest with the cases: every row needs one, and none claims what the manifest does not have.
+func (m *Manifest) Check(cases []*Case) (faults []string) {
+	claimed := map[string]bool{}
+	for _, c := range cases {
+		if len(c.Rows) == 0 {
+			faults = append(faults, fmt.Sprintf("case %s claims no row", c.Name))
+		}
+		for _, id := range c.Rows {
+			claimed[id] = true
+			if _, known := m.Rows[id]; !known {
+				faults = append(faults, fmt.Sprintf("case %s claims row %s, which the manifest does not have", c.Name, id))
+			}
+		}
+	}
+	for id, says := range m.Rows {
+		pending := slices.Contains(m.Pending, id)
+		switch {
+		case pending && claimed[id]:
+			faults = append(faults, fmt.Sprintf("row %s has a case and is pending no more", id))
+		case !pending && !claimed[id]:
+			faults = append(faults, fmt.Sprintf("row %s (%s) has no case", id, says))
+		}
+	}
+	slices.Sort(faults)
+	return faults
+}
