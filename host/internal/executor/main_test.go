@@ -129,13 +129,9 @@ func copyProgram(t testing.TB, path string) {
 	writeProgram(t, path, program)
 }
 
-// writeProgram writes a file that is to be executed: while a process that another test starts has it open for writing,
-// between its fork and its execve, nobody could.
 func writeProgram(t testing.TB, path string, text []byte) {
 	t.Helper()
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	must(t, os.WriteFile(path, text, 0o755))
+	must(t, writeExecutable(path, text))
 }
 
 // ownProgram copies the tests' program to where everybody can start it.

@@ -83,21 +83,30 @@ func (l *Launcher) attempt(ctx context.Context, dir string, rung Rung, r *Report
 
 // tryStep does a step without a command.
 func (l *Launcher) tryStep(ctx context.Context, dir string, proc Proc) (err error) {
+	root, remove, err := probeRootfs(dir)
+	if err != nil {
+		return err
+	}
+	defer also(&err, remove)
+	return l.run(ctx, actionProbe, root, Process{Dir: "/", Proc: proc})
+}
+
+// probeRootfs makes a root file system without files.
+func probeRootfs(dir string) (_ Rootfs, remove func() error, err error) {
 	tmp, err := os.MkdirTemp(dir, "probe-")
 	if err != nil {
-		return failure("make directory to probe in", dir, err)
+		return Rootfs{}, nil, failure("make directory to probe in", dir, err)
 	}
-	defer also(&err, func() error { return os.RemoveAll(tmp) })
-	root := Rootfs{
-		Lowers: []string{"top", "base"}, LayersDir: filepath.Join(tmp, "layers"),
-		Upper: filepath.Join(tmp, "upper"), Work: filepath.Join(tmp, "work"), Merged: filepath.Join(tmp, "merged"),
-	}
+	remove = func() error { return os.RemoveAll(tmp) }
 	for _, d := range []string{"layers/top", "layers/base/proc", "layers/base/dev", "layers/base/sys", "upper", "work", "merged"} {
 		if err := os.MkdirAll(filepath.Join(tmp, d), 0o755); err != nil {
-			return failure("make directory to probe in", tmp, err)
+			return Rootfs{}, nil, errors.Join(failure("make directory to probe in", tmp, err), remove())
 		}
 	}
-	return l.run(ctx, actionProbe, root, Process{Dir: "/", Proc: proc})
+	return Rootfs{
+		Lowers: []string{"top", "base"}, LayersDir: filepath.Join(tmp, "layers"),
+		Upper: filepath.Join(tmp, "upper"), Work: filepath.Join(tmp, "work"), Merged: filepath.Join(tmp, "merged"),
+	}, remove, nil
 }
 
 // probeInside lets this program probe in a user namespace.
