@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/trowel-build/trowel/host/config"
@@ -77,20 +75,20 @@ func withoutRemote(all []Cache) []Cache {
 // build is a build in progress.
 type build struct {
 	Request
-	platform ocispec.Platform
-	client   *registry.Client
-	tiers    *cache.Tiers
-	file     *dockerfile.File
-	plan     *plan.Plan
-	sources  *sources
-	remotes  *remotes
-	targets  *targets
-	secrets  *secret.Store
-	run      stage.Run
-	layers   layer.Options
-	work     *workDir
-	store    *blob.Store
-	memory   *workDir // in memory; nil if there is none
+	platforms []ocispec.Platform
+	client    *registry.Client
+	tiers     *cache.Tiers
+	file      *dockerfile.File
+	plans     []*plan.Plan // one for each platform
+	sources   *sources
+	remotes   *remotes
+	targets   *targets
+	secrets   *secret.Store
+	run       stage.Run
+	layers    layer.Options
+	work      *workDir
+	store     *blob.Store
+	memory    *workDir // in memory; nil if there is none
 
 	described   []describedInstruction // of plugins
 	contextTree treeFunc               // the index of the whole build context
@@ -115,7 +113,7 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 	if err := b.parse(ctx); err != nil {
 		return Result{}, err
 	}
-	// 3. A plan: the stages that the target needs, and the images they start from.
+	// 3. A plan for each platform: the stages that the target needs, and the images they start from.
 	lowered, err := b.resolve(ctx)
 	if err != nil {
 		return Result{}, err
@@ -134,22 +132,22 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 		stop()
 		err = errors.Join(err, engine.Wait())
 	}()
-	target, built, err := engine.Build(pushing)
+	results, err := engine.Build(pushing)
 	if err != nil {
 		return Result{}, pusher.cause(err)
 	}
-	// 6. Config, manifest, and the outputs; the manifest goes last.
-	img, err := b.assemble(ctx, engine, target)
+	// 6. Config, manifest, index, and the outputs; what the tags name goes last.
+	made, err := b.assemble(ctx, engine, results)
 	if err != nil {
 		return Result{}, errors.Join(err, pusher.stop())
 	}
-	if err := b.deliver(img, built, pusher); err != nil {
+	if err := b.deliver(made, pusher); err != nil {
 		return Result{}, err
 	}
 	if err := engine.Wait(); err != nil {
 		return Result{}, err
 	}
-	return b.result(img), nil
+	return b.result(made), nil
 }
 
 // prepare reads the request.
@@ -184,7 +182,7 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 
 // check reads what does not depend on anything but the request.
 func (b *build) check() (err error) {
-	if b.platform, err = targetPlatform(b.Platform); err != nil {
+	if b.platforms, err = targetPlatforms(b.Platforms); err != nil {
 		return err
 	}
 	if b.targets, err = parseTargets(b.Request); err != nil {
@@ -194,6 +192,9 @@ func (b *build) check() (err error) {
 		return err
 	}
 	if b.run, err = b.runOptions(); err != nil {
+		return err
+	}
+	if err := b.checkIndex(); err != nil {
 		return err
 	}
 	if b.layers, err = b.layerOptions(); err != nil {
@@ -225,21 +226,6 @@ func (b *build) registries() map[string]config.Registry {
 	return all
 }
 
-// targetPlatform is the platform asked for, or this machine's.
-func targetPlatform(text string) (ocispec.Platform, error) {
-	if text == "" {
-		return platforms.DefaultSpec(), nil
-	}
-	p, err := platforms.Parse(text)
-	if err != nil {
-		return p, fmt.Errorf("platform %q: %w", text, err)
-	}
-	if p.OS != "linux" {
-		return p, &Error{fmt.Errorf("platform %q: only Linux images are built", text), "name one such as linux/" + runtime.GOARCH}
-	}
-	return platforms.Normalize(p), nil
-}
-
 // parse opens the context and reads the Dockerfile.
 func (b *build) parse(ctx context.Context) error {
 	var err error
@@ -263,7 +249,7 @@ func (b *build) parse(ctx context.Context) error {
 
 // engine makes the engine that builds the stages.
 func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stage.Engine, error) {
-	o := b.engineOptions(b.plan, lowered)
+	o := b.engineOptions(b.plans, lowered)
 	o.Publish = publish
 	if lowered.runs() {
 		var budget int64
@@ -274,9 +260,9 @@ func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stag
 	return stage.New(o)
 }
 
-func (b *build) engineOptions(p *plan.Plan, lowered loweredStages) stage.Options {
+func (b *build) engineOptions(plans []*plan.Plan, lowered loweredStages) stage.Options {
 	return stage.Options{
-		Plan: p, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts, Remotes: b.remotes,
+		Plans: plans, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts, Remotes: b.remotes,
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
 		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Progress: b.progress(),
 		Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
@@ -292,8 +278,8 @@ func (b *build) treeMemory() int64 {
 }
 
 // noCache says whether a stage is to be built anew.
-func (b *build) noCache(stageID string) bool {
-	return bool(b.NoCache) || slices.ContainsFunc(b.NoCacheFor, func(name string) bool { return strings.EqualFold(name, stageID) })
+func (b *build) noCache(s *plan.Stage) bool {
+	return bool(b.NoCache) || slices.ContainsFunc(b.NoCacheFor, func(name string) bool { return strings.EqualFold(name, s.Name) })
 }
 
 // checkNoCache finds stages to be built anew that the Dockerfile does not have.

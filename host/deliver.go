@@ -4,27 +4,76 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/trowel-build/trowel/host/internal/base"
 	"github.com/trowel-build/trowel/host/internal/image"
 	"github.com/trowel-build/trowel/host/internal/lower"
 	"github.com/trowel-build/trowel/host/internal/output"
+	"github.com/trowel-build/trowel/host/internal/plan"
 	"github.com/trowel-build/trowel/host/internal/registry"
 	"github.com/trowel-build/trowel/host/internal/stage"
 )
 
-// assemble makes the documents of the image.
-func (b *build) assemble(ctx context.Context, e *stage.Engine, target *stage.Stage) (*image.Assembled, error) {
+// made is what a build made: an image for each platform, and the index over them if there is one.
+type made struct {
+	images []madeImage
+	index  *image.Document
+}
+
+type madeImage struct {
+	*image.Assembled
+	platform ocispec.Platform
+	result   *stage.Result
+}
+
+// top is what names refer to.
+func (m *made) top() image.Document {
+	if m.index != nil {
+		return *m.index
+	}
+	return m.images[0].Manifest
+}
+
+// assemble makes the documents of the images.
+func (b *build) assemble(ctx context.Context, e *stage.Engine, results []*stage.Result) (*made, error) {
+	m := &made{}
+	var manifests []ocispec.Descriptor
+	for i, r := range results {
+		img, err := b.assembleImage(ctx, e, b.plans[i], r)
+		if err != nil {
+			return nil, err
+		}
+		m.images = append(m.images, madeImage{img, b.platforms[i], r})
+		if b.targets.index {
+			// What was asked for, as BuildKit has it: the config may say more.
+			img.Manifest.Descriptor.Platform = &m.images[i].platform
+		}
+		manifests = append(manifests, img.Manifest.Descriptor)
+	}
+	if !b.targets.index {
+		return m, nil
+	}
+	index, err := image.AssembleIndex(b.targets.format, manifests, b.targets.annotations)
+	m.index = &index
+	return m, err
+}
+
+// assembleImage makes the documents of the image for one platform.
+func (b *build) assembleImage(ctx context.Context, e *stage.Engine, p *plan.Plan, r *stage.Result) (*image.Assembled, error) {
 	recipe := image.Recipe{
-		Platform: b.plan.Target().Platform, Format: b.targets.format,
-		Annotations: b.targets.annotations, Created: b.created, Epoch: b.Epoch,
+		Platform: p.Platform, Format: b.targets.format, Annotations: b.targets.annotations, Created: b.created, Epoch: b.Epoch,
+	}
+	if b.targets.index {
+		recipe.Annotations = recipe.Annotations.Manifests()
 	}
 	var from *base.Image
 	var err error
-	for _, s := range e.Chain(target) {
+	for _, s := range e.Chain(r.Stage) {
 		if from == nil {
 			if from, err = e.Base(s); err != nil {
 				return nil, err
@@ -44,7 +93,7 @@ func (b *build) assemble(ctx context.Context, e *stage.Engine, target *stage.Sta
 	if from != nil {
 		recipe.Base = &from.Base
 	}
-	final := e.Lowered[target.ID].State
+	final := e.Lowered[r.Stage.ID].State
 	recipe.Config, recipe.Author = final.Config.Clone(), final.Author
 	for key, value := range b.Labels {
 		if recipe.Config.Labels == nil {
@@ -77,50 +126,69 @@ func historyStep(ctx context.Context, st stage.StepResult) (image.Step, bool, er
 	return step, true, nil
 }
 
-// deliver sends the image to where it goes, to all places at once but for the registries' tags, which come last: they
+// deliver sends what was made to where it goes, to all places at once but for the registries' tags, which come last: they
 // are what others see.
-func (b *build) deliver(img *image.Assembled, built *stage.Result, p *pusher) error {
+func (b *build) deliver(m *made, p *pusher) error {
 	for _, spec := range b.targets.outputs {
-		p.start(func() error { return b.write(p.ctx, spec, img, built) })
+		p.start(func() error { return b.write(p.ctx, spec, m) })
 	}
-	return p.finish(img)
+	return p.finish(m)
 }
 
 // write makes one output.
-func (b *build) write(ctx context.Context, spec output.Spec, img *image.Assembled, built *stage.Result) error {
-	r := output.Request{Epoch: b.Epoch, Stdout: b.Stdout, Note: func(text string) { b.progress().Report(warning(text)) }}
+func (b *build) write(ctx context.Context, spec output.Spec, m *made) error {
+	r := output.Request{
+		Epoch: b.Epoch, Stdout: b.Stdout, Several: output.Several(b.targets.index),
+		Note: func(text string) { b.progress().Report(warning(text)) },
+	}
 	switch spec.Needs() {
 	case output.NeedsTree:
-		tree, err := built.Tree(ctx)
-		if err != nil {
-			return err
+		for _, img := range m.images {
+			tree, err := img.result.Tree(ctx)
+			if err != nil {
+				return err
+			}
+			r.Trees = append(r.Trees, output.PlatformTree{Platform: platforms.FormatAll(img.platform), Tree: tree})
 		}
-		r.Tree = tree
 	case output.NeedsImage:
-		r.Image = outputImage(img, built, b.targets.names, b.created)
+		b.addImages(&r, m)
 	}
 	return output.Write(ctx, spec, r)
 }
 
-// outputImage is the image in the form that the outputs want.
-func outputImage(img *image.Assembled, built *stage.Result, names []string, created time.Time) *output.Image {
-	out := &output.Image{Config: img.Config, Manifest: img.Manifest, Names: names, Created: created}
+// addImages gives an output the image or the index.
+func (b *build) addImages(r *output.Request, m *made) {
+	var all []output.Image
+	for _, img := range m.images {
+		all = append(all, outputImage(img))
+	}
+	if m.index == nil {
+		r.Image = &all[0]
+		r.Image.Names, r.Image.Created = b.targets.names, b.created
+		return
+	}
+	r.Index = &output.Index{Document: *m.index, Images: all, Names: b.targets.names, Created: b.created}
+}
+
+// outputImage is an image in the form that the outputs want.
+func outputImage(img madeImage) output.Image {
+	out := output.Image{Config: img.Config, Manifest: img.Manifest}
 	for i, l := range img.Layers {
-		made := built.Layers[i]
-		out.Layers = append(out.Layers, output.Blob{Descriptor: l.Descriptor, Open: made.OpenBlob})
+		out.Layers = append(out.Layers, output.Blob{Descriptor: l.Descriptor, Open: img.result.Layers[i].OpenBlob})
 	}
 	return out
 }
 
-func (b *build) result(img *image.Assembled) Result {
-	r := Result{
-		Digest: img.Manifest.Descriptor.Digest.String(), Config: img.Config.Descriptor.Digest.String(),
-		MediaType: img.Manifest.Descriptor.MediaType, Size: img.Manifest.Descriptor.Size, Names: b.targets.names,
-	}
-	p := img.Image.Platform()
-	r.Platform = p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		r.Platform += "/" + p.Variant
+func (b *build) result(m *made) Result {
+	top := m.top().Descriptor
+	r := Result{Digest: top.Digest.String(), MediaType: top.MediaType, Size: top.Size, Names: b.targets.names}
+	for _, img := range m.images {
+		d := img.Manifest.Descriptor
+		p := img.Image.Platform()
+		r.Images = append(r.Images, ResultImage{
+			Platform: strings.TrimSuffix(strings.Join([]string{p.OS, p.Architecture, p.Variant}, "/"), "/"),
+			Digest:   d.Digest.String(), MediaType: d.MediaType, Size: d.Size, Config: img.Config.Descriptor.Digest.String(),
+		})
 	}
 	return r
 }

@@ -30,6 +30,9 @@ func expandOnce(ctx context.Context, r Request, damaged map[string]bool) (_ stri
 	if err := b.prepare(damaged); err != nil {
 		return "", err
 	}
+	if len(b.platforms) > 1 {
+		return "", &RequestError{errors.New("a Dockerfile is written out for a single platform: name one")}
+	}
 	if err := b.parse(ctx); err != nil {
 		return "", err
 	}
@@ -41,7 +44,8 @@ func expandOnce(ctx context.Context, r Request, damaged map[string]bool) (_ stri
 	for _, s := range b.file.Stages {
 		e.drop(s)
 	}
-	for _, s := range b.plan.Stages {
+	p := b.plans[0]
+	for _, s := range p.Stages {
 		e.keep(s.Source)
 		for _, step := range lowered[s.ID].Steps {
 			if step.Custom == nil {
@@ -52,8 +56,8 @@ func expandOnce(ctx context.Context, r Request, damaged map[string]bool) (_ stri
 			}
 		}
 	}
-	if countsStages(b.plan) {
-		e.holdPlaces(b.plan.Target().Source)
+	if countsStages(p) {
+		e.holdPlaces(p.Target().Source)
 	}
 	return e.text(), nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/host/internal/lower"
 	"github.com/trowel-build/trowel/host/internal/observe"
+	"github.com/trowel-build/trowel/host/internal/plan"
 	"github.com/trowel-build/trowel/host/plugin/service"
 	"github.com/trowel-build/trowel/sdk"
 )
@@ -24,6 +25,7 @@ import (
 // read then is as it was.
 type planner struct {
 	build   *build
+	plan    *plan.Plan
 	lowered loweredStages // of the stages before
 }
 
@@ -56,12 +58,12 @@ func (p *planner) Plan(ctx context.Context, call sdk.Call, before lower.Before) 
 	above.tree = once(func(context.Context) (*filetree.Tree, error) {
 		above.asked.Store(true)
 		// Not the context of the plugin's call: its deadline is not that of a build.
-		return p.build.stageTree(ctx, p.lowered, before)
+		return p.build.stageTree(ctx, p.plan, p.lowered, before)
 	})
 	files := observe.NewFiles(observe.Trees{sdk.RootContext: p.build.contextTree, sdk.RootStage: above.tree})
 	key, keeps := planKey(handler, call)
 	var kept keptPlans
-	if keeps && !p.build.noCache(before.Stage.ID) {
+	if keeps && !p.build.noCache(before.Stage) {
 		kept = p.keptPlans(ctx, key)
 		for _, k := range kept.Plans {
 			if observe.Same(ctx, files, k.Reads) {

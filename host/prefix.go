@@ -23,14 +23,14 @@ import (
 
 // stageTree builds a stage as far as the instructions above one make it, for a plugin to read. The build proper finds what
 // was made here, whatever caches it uses.
-func (b *build) stageTree(ctx context.Context, lowered loweredStages, before lower.Before) (_ *filetree.Tree, err error) {
+func (b *build) stageTree(ctx context.Context, p *plan.Plan, lowered loweredStages, before lower.Before) (_ *filetree.Tree, err error) {
 	if b.own == nil {
 		b.own = &ownCache{store: b.store, records: map[sdk.Key][]byte{}}
 		b.tiers = b.tiers.WithOwn(b.own)
 	}
-	at := slices.IndexFunc(b.plan.Stages, func(s *plan.Stage) bool { return s.ID == before.Stage.ID })
-	part := *b.plan
-	part.Stages = b.plan.Stages[:at+1]
+	at := slices.IndexFunc(p.Stages, func(s *plan.Stage) bool { return s.ID == before.Stage.ID })
+	part := *p
+	part.Stages = p.Stages[:at+1]
 	all := maps.Clone(lowered)
 	all[before.Stage.ID] = before.Lowered
 	if err := b.permit(ctx, all); err != nil {
@@ -40,7 +40,7 @@ func (b *build) stageTree(ctx context.Context, lowered loweredStages, before low
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	o := b.engineOptions(&part, all)
+	o := b.engineOptions([]*plan.Plan{&part}, all)
 	o.Dir, o.Progress = dir, &uncached{to: o.Progress, held: map[string]*heldStep{}}
 	engine, err := stage.New(o)
 	if err != nil {
@@ -48,11 +48,11 @@ func (b *build) stageTree(ctx context.Context, lowered loweredStages, before low
 	}
 	b.parts = append(b.parts, engine)
 	defer func() { err = errors.Join(err, engine.Wait()) }()
-	_, result, err := engine.Build(ctx)
+	results, err := engine.Build(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return result.Tree(ctx)
+	return results[0].Tree(ctx)
 }
 
 // waitParts waits until all that is read of the parts has arrived, and says what was wrong with it.

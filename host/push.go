@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/trowel-build/trowel/host/internal/image"
@@ -125,39 +126,57 @@ func (p *pusher) blob(to registry.Repository, b registry.Blob, from []registry.R
 	return err
 }
 
-// finish waits until all layers are pushed, and pushes config, manifest and tags.
-func (p *pusher) finish(img *image.Assembled) error {
+// finish waits until all layers are pushed, and pushes configs, manifests and tags.
+func (p *pusher) finish(m *made) error {
 	if len(p.repositories) == 0 {
 		return p.wait()
 	}
 	for _, repository := range p.repositories {
-		p.start(func() error {
-			return p.blob(repository, memoryBlob{img.Config}, nil, "config "+short(img.Config.Descriptor.Digest.String()))
-		})
+		pushed := map[digest.Digest]bool{}
+		for _, img := range m.images {
+			if d := img.Config.Descriptor.Digest; !pushed[d] {
+				pushed[d] = true
+				p.start(func() error { return p.blob(repository, memoryBlob{img.Config}, nil, "config "+short(d.String())) })
+			}
+		}
 	}
 	if err := p.wait(); err != nil {
 		return err
 	}
-	// The tags of one repository go one after the other: the first request brings the manifest, the others find it.
 	byRepository := map[registry.Repository][]registry.Reference{}
 	for _, ref := range p.build.targets.push {
 		byRepository[ref.Repository] = append(byRepository[ref.Repository], ref)
 	}
 	g, ctx := errgroup.WithContext(p.ctx)
-	for _, refs := range byRepository {
-		g.Go(func() error {
-			for _, ref := range refs {
-				if ref.Tag == "" {
-					ref.Digest = img.Manifest.Descriptor.Digest.String()
-				}
-				if err := p.build.client.PutManifest(ctx, ref, img.Manifest.Descriptor.MediaType, img.Manifest.Bytes); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	for repository, refs := range byRepository {
+		g.Go(func() error { return p.name(ctx, repository, refs, m) })
 	}
 	return g.Wait()
+}
+
+// name pushes the manifests to a repository: those under the index by their digests first, and then what its references
+// are to name. The tags of one repository go one after the other: the first request brings the manifest, the others find it.
+func (p *pusher) name(ctx context.Context, repository registry.Repository, refs []registry.Reference, m *made) error {
+	put := func(ref registry.Reference, d image.Document) error {
+		return p.build.client.PutManifest(ctx, ref, d.Descriptor.MediaType, d.Bytes)
+	}
+	if m.index != nil {
+		for _, img := range m.images {
+			if err := put(repository.Digested(img.Manifest.Descriptor.Digest.String()), img.Manifest); err != nil {
+				return err
+			}
+		}
+	}
+	top := m.top()
+	for _, ref := range refs {
+		if ref.Tag == "" {
+			ref.Digest = top.Descriptor.Digest.String()
+		}
+		if err := put(ref, top); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stop ends all pushes.

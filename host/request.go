@@ -23,8 +23,9 @@ type Request struct {
 	Stdin      io.Reader
 	// Target is the stage to build; empty means the last one.
 	Target string
-	// Platform such as "linux/arm64"; empty means this machine's.
-	Platform string
+	// Platforms such as "linux/arm64" that the image is for; none means this machine's. For several there is an index over
+	// an image for each.
+	Platforms []string
 	// BuildArgs are the values of ARG instructions.
 	BuildArgs map[string]string
 	// NamedContexts are further places for FROM and COPY --from: "docker-image://REF", "oci-layout://DIR[:TAG]" or a
@@ -136,15 +137,24 @@ type Launcher = executor.Launcher
 
 // Result is what a build made.
 type Result struct {
-	// Digest is that of the image's manifest.
-	Digest string `json:"digest"`
-	// Config is the digest of the image's config: what docker calls the image ID.
-	Config string `json:"config"`
-	// MediaType and Size are the manifest's.
+	// Digest, MediaType and Size are those of what the names refer to: the index over the images, or where there is none
+	// the manifest of the only one.
+	Digest    string `json:"digest"`
 	MediaType string `json:"mediaType"`
 	Size      int64  `json:"size"`
 	// Names are the references the image was pushed or written under.
 	Names []string `json:"names,omitempty"`
-	// Platform the image is for.
+	// Images are those for each platform, in the order of the request.
+	Images []ResultImage `json:"images"`
+}
+
+// ResultImage is the image for one platform.
+type ResultImage struct {
 	Platform string `json:"platform"`
+	// Digest, MediaType and Size are the manifest's.
+	Digest    string `json:"digest"`
+	MediaType string `json:"mediaType"`
+	Size      int64  `json:"size"`
+	// Config is the digest of the image's config: what docker calls the image ID.
+	Config string `json:"config"`
 }

@@ -41,47 +41,75 @@ type wantedImage struct {
 	word, hint  string
 }
 
-// resolve plans the build, opens the images that it starts from and lowers the instructions. A base image's ONBUILD
-// triggers can need further images, so this goes on until none are left.
+// resolve plans the build for each platform, opens the images that it starts from and lowers the instructions.
 func (b *build) resolve(ctx context.Context) (loweredStages, error) {
-	var err error
-	b.plan, err = plan.New(b.file, plan.Options{
-		Target: b.Target, BuildArgs: b.BuildArgs, Platform: b.platform, BuildPlatform: platforms.DefaultSpec(),
-		Contexts: slices.Sorted(maps.Keys(b.NamedContexts)),
-	})
-	if err != nil {
+	if err := b.planAll(ctx); err != nil {
 		return nil, err
 	}
-	for {
-		if err := b.openImages(ctx, b.wantedImages()); err != nil {
-			return nil, err
-		}
-		triggers := b.triggers()
-		if len(triggers) == 0 {
-			break
-		}
-		if b.plan, err = b.plan.WithTriggers(triggers); err != nil {
-			return nil, err
-		}
-	}
-	for _, w := range b.plan.Warnings {
-		b.warn(w)
-	}
 	lowered := loweredStages{}
-	for _, s := range b.plan.Stages {
-		l, err := lower.Stage(ctx, b.plan, s, b.startState(s, lowered), &planner{build: b, lowered: lowered})
-		if err != nil {
-			return nil, err
+	var warnings []dockerfile.Warning
+	for _, p := range b.plans {
+		warnings = append(warnings, p.Warnings...)
+		for _, s := range p.Stages {
+			l, err := lower.Stage(ctx, p, s, b.startState(s, lowered), &planner{build: b, plan: p, lowered: lowered})
+			if err != nil {
+				return nil, err
+			}
+			warnings = append(warnings, l.Warnings...)
+			lowered[s.ID] = l
 		}
-		for _, w := range l.Warnings {
-			b.warn(w)
-		}
-		lowered[s.ID] = l
 	}
+	b.warn(warnings)
 	return lowered, nil
 }
 
-func (b *build) warn(w dockerfile.Warning) {
+// planAll makes the plans and opens their images. A base image's ONBUILD triggers can need further images, so this goes on
+// until none are left.
+func (b *build) planAll(ctx context.Context) (err error) {
+	b.plans = make([]*plan.Plan, len(b.platforms))
+	for i, p := range b.platforms {
+		o := plan.Options{
+			Target: b.Target, BuildArgs: b.BuildArgs, Platform: p, BuildPlatform: platforms.DefaultSpec(),
+			Contexts: slices.Sorted(maps.Keys(b.NamedContexts)),
+		}
+		if b.targets.index {
+			o.Scope = platforms.FormatAll(p)
+		}
+		if b.plans[i], err = plan.New(b.file, o); err != nil {
+			return err
+		}
+	}
+	for again := true; again; {
+		if err := b.openImages(ctx, b.wantedImages()); err != nil {
+			return err
+		}
+		again = false
+		for i, p := range b.plans {
+			triggers := b.triggers(p)
+			if len(triggers) == 0 {
+				continue
+			}
+			again = true
+			if b.plans[i], err = p.WithTriggers(triggers); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// warn shows warnings, each once: most are the same for all platforms.
+func (b *build) warn(all []dockerfile.Warning) {
+	shown := map[dockerfile.Warning]bool{}
+	for _, w := range all {
+		if !shown[w] {
+			shown[w] = true
+			b.progress().Report(warning(b.textOf(w)))
+		}
+	}
+}
+
+func (b *build) textOf(w dockerfile.Warning) string {
 	text := w.Text
 	if w.Rule != "" {
 		text = w.Rule + ": " + text
@@ -89,13 +117,27 @@ func (b *build) warn(w dockerfile.Warning) {
 	if w.Position.First > 0 {
 		text = fmt.Sprintf("%s:%d: %s", b.file.Name, w.Position.First, text)
 	}
-	b.progress().Report(warning(text))
+	return text
 }
 
-// wantedImages are the images of the plan and the named contexts that are images.
+// wantedImages are the images of the plans and the named contexts that are images, each once.
 func (b *build) wantedImages() []wantedImage {
 	var wanted []wantedImage
-	for _, i := range b.plan.Images {
+	known := map[stage.ImageKey]bool{}
+	for _, p := range b.plans {
+		for _, w := range b.imagesOf(p) {
+			if !known[w.key] {
+				known[w.key] = true
+				wanted = append(wanted, w)
+			}
+		}
+	}
+	return wanted
+}
+
+func (b *build) imagesOf(p *plan.Plan) []wantedImage {
+	var wanted []wantedImage
+	for _, i := range p.Images {
 		wanted = append(wanted, wantedImage{
 			key:      stage.ImageKey{At: effect.Location{Image: i.Ref}, Platform: platforms.Format(i.Platform)},
 			platform: i.Platform, instruction: i.Instruction, word: i.Word, hint: i.Hint,
@@ -108,19 +150,19 @@ func (b *build) wantedImages() []wantedImage {
 			})
 		}
 	}
-	for _, s := range b.plan.Stages {
+	for _, s := range p.Stages {
 		add(s.Base, s.Platform, s.Source.From)
 		for _, at := range s.Sources {
-			add(at, b.plan.Platform, s.Source.From)
+			add(at, p.Platform, s.Source.From)
 		}
 	}
 	return wanted
 }
 
-// triggers are those of base images that the plan does not know yet.
-func (b *build) triggers() map[string][]string {
+// triggers are those of base images that a plan does not know yet.
+func (b *build) triggers(p *plan.Plan) map[string][]string {
 	found := map[string][]string{}
-	for _, s := range b.plan.Stages {
+	for _, s := range p.Stages {
 		if s.TriggersKnown() {
 			continue
 		}

@@ -97,7 +97,7 @@ func (b *build) openImages(ctx context.Context, wanted []wantedImage) error {
 		}
 		g.Go(func() (err error) {
 			if opened[i], err = b.openImage(ctx, w); err != nil {
-				return b.plan.File.Fail(w.instruction, w.word, err, first(Hint(err), w.hint))
+				return b.file.Fail(w.instruction, w.word, err, first(Hint(err), w.hint))
 			}
 			return nil
 		})

@@ -19,6 +19,7 @@ type targets struct {
 	annotations image.Annotations
 	format      image.Format
 	formatSet   image.Format // as some output asks; empty where none does
+	index       bool         // an index is made over the image for each platform
 	insecure    []string     // registries that may speak plain HTTP or have an unknown certificate
 	// compression and level are those that outputs ask for; empty where none does.
 	compression image.Compression

@@ -164,7 +164,7 @@ func (p program) loadConfig(f *buildFlags) (config.Config, error) {
 // request turns flags and configuration into what the engine is asked.
 func (p program) request(f *buildFlags, settings config.Config, dir string) (host.Request, error) {
 	r := host.Request{
-		Context: dir, Dockerfile: f.file, Stdin: p.stdin, Stdout: p.stdout, Target: f.target, Platform: f.platform,
+		Context: dir, Dockerfile: f.file, Stdin: p.stdin, Stdout: p.stdout, Target: f.target, Platforms: f.platforms,
 		Annotations: f.annotations, Tags: f.tags, Outputs: f.outputs, Push: host.Switch(f.push),
 		NoCache: host.Switch(f.noCache), NoCacheFor: f.noCacheFor, Network: f.network, ExtraHosts: f.addHosts, Jobs: f.jobs,
 		Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(),
@@ -284,7 +284,7 @@ func workBeside(cache string) string {
 // report writes what was built to where it was asked for.
 func (p program) report(f *buildFlags, result host.Result) error {
 	if f.iidFile != "" {
-		if err := os.WriteFile(f.iidFile, []byte(result.Config), 0o644); err != nil {
+		if err := os.WriteFile(f.iidFile, []byte(imageID(result)), 0o644); err != nil {
 			return fmt.Errorf("write --iidfile: %w", err)
 		}
 	}
@@ -306,15 +306,26 @@ func (p program) report(f *buildFlags, result host.Result) error {
 	return err
 }
 
+// imageID is what docker calls an image: its config, or the index where there are several.
+func imageID(r host.Result) string {
+	if only, ok := single(r); ok {
+		return only.Config
+	}
+	return r.Digest
+}
+
+// single is the image of a build that made no index.
+func single(r host.Result) (host.ResultImage, bool) {
+	return r.Images[0], r.Images[0].Digest == r.Digest
+}
+
 // metadata has buildx's keys.
 func metadata(r host.Result) map[string]any {
-	m := map[string]any{
-		"containerimage.config.digest": r.Config,
-		"containerimage.digest":        r.Digest,
-		"containerimage.descriptor": map[string]any{
-			"mediaType": r.MediaType, "digest": r.Digest, "size": r.Size,
-			"platform": platformOf(r.Platform),
-		},
+	descriptor := map[string]any{"mediaType": r.MediaType, "digest": r.Digest, "size": r.Size}
+	m := map[string]any{"containerimage.digest": r.Digest, "containerimage.descriptor": descriptor}
+	if only, ok := single(r); ok {
+		m["containerimage.config.digest"] = only.Config
+		descriptor["platform"] = platformOf(only.Platform)
 	}
 	if len(r.Names) > 0 {
 		m["image.name"] = strings.Join(r.Names, ",")

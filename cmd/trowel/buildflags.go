@@ -11,6 +11,7 @@ import (
 // buildFlags are the values of build's flags.
 type buildFlags struct {
 	file, target, platform, network      string
+	platforms                            []string
 	tags, buildArgs, contexts            []string
 	labels, annotations, outputs         []string
 	noCacheFor, addHosts                 []string
@@ -35,7 +36,7 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.contexts, "build-context", nil, "a further place for FROM and COPY --from: `NAME=DIR|docker-image://…|oci-layout://…`")
 	flags.StringArrayVar(&f.labels, "label", nil, "add a label to the image: `KEY=VALUE`")
 	flags.StringArrayVar(&f.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE`")
-	flags.StringVar(&f.platform, "platform", "", "build for this `PLATFORM` (default: this machine's)")
+	flags.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, several as an index (default: this machine's)")
 	flags.StringVar(&f.network, "network", "default", "the network of RUN: default, host or none")
 	flags.StringArrayVar(&f.addHosts, "add-host", nil, "add a line to the /etc/hosts that RUN sees: `HOST:IP`")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "give the build a secret: `id=ID[,src=FILE|,env=NAME]`")

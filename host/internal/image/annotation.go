@@ -138,10 +138,8 @@ type manifestAnnotations struct {
 // forManifest gives the annotations of a manifest and of its descriptor. It refuses those that an image for a single
 // platform has no place for.
 func (a Annotations) forManifest(format Format, platform ocispec.Platform) (manifestAnnotations, error) {
-	for _, x := range a {
-		if x.Target == OnIndex || x.Target == OnIndexDescriptor {
-			return manifestAnnotations{}, fmt.Errorf("annotation %q is for the %s, and an image for a single platform has none: write manifest:%s", x.Key, x.Target, x.Key)
-		}
+	if err := a.CheckSingle(); err != nil {
+		return manifestAnnotations{}, err
 	}
 	if format == Docker && len(a) > 0 {
 		return manifestAnnotations{}, fmt.Errorf("annotation %q: Docker's media types have no annotations: use the OCI format", a[0].Key)
@@ -150,6 +148,30 @@ func (a Annotations) forManifest(format Format, platform ocispec.Platform) (mani
 		manifest:           a.For(OnManifest, &platform),
 		manifestDescriptor: a.For(OnManifestDescriptor, &platform),
 	}, nil
+}
+
+// CheckSingle refuses those that an image without an index has no place for.
+func (a Annotations) CheckSingle() error {
+	for _, x := range a {
+		if x.Target == OnIndex || x.Target == OnIndexDescriptor {
+			return fmt.Errorf("annotation %q is for the %s, and an image for a single platform has none: write manifest:%s", x.Key, x.Target, x.Key)
+		}
+	}
+	return nil
+}
+
+// CheckPlatforms refuses those for a platform that no image is made for.
+func (a Annotations) CheckPlatforms(built []ocispec.Platform) error {
+	for _, x := range a {
+		if x.Platform == nil {
+			continue
+		}
+		wanted := platforms.FormatAll(*x.Platform)
+		if !slices.ContainsFunc(built, func(p ocispec.Platform) bool { return platforms.FormatAll(platforms.Normalize(p)) == wanted }) {
+			return fmt.Errorf("annotation %q is for platform %s, and no image is built for that", x.Key, wanted)
+		}
+	}
+	return nil
 }
 
 // Manifests are those that belong to a manifest or its descriptor: what [Assemble] takes for one image of several under an

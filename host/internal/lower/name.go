@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/containerd/platforms"
+
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/image"
 )
@@ -47,12 +49,26 @@ func (l *lowering) countSteps() int {
 // numbered puts the stage and the step's number before a title.
 func (l *lowering) numbered(title string) string {
 	label := l.stage.Label
+	if l.plan.Scope != "" {
+		label = strings.TrimSpace(l.platform() + " " + label)
+	}
 	if label != "" {
 		label += " "
 	}
 	l.index++
 	width := 1 + int(math.Log10(float64(max(1, l.total))))
 	return fmt.Sprintf("[%s%*d/%d] %s", label, width, l.index, l.total, title)
+}
+
+// platform is that of the stage and, where the stage knows what it builds for and that is another, an arrow to it.
+func (l *lowering) platform() string {
+	own, target := platforms.FormatAll(l.stage.Platform), platforms.FormatAll(l.plan.Platform)
+	for _, name := range []string{"TARGETPLATFORM", "TARGETARCH", "TARGETVARIANT"} {
+		if _, known := l.vars.Get(name); known && own != target {
+			return own + "->" + strings.TrimPrefix(target, l.stage.Platform.OS+"/")
+		}
+	}
+	return own
 }
 
 // title is an instruction's text with its keyword in capitals.

@@ -14,11 +14,15 @@ import (
 )
 
 // WriteOCIArchive writes the image as a tar of an OCI layout.
-func WriteOCIArchive(ctx context.Context, w io.Writer, m Image) error {
-	if err := m.mustBeOCI(); err != nil {
+func WriteOCIArchive(ctx context.Context, w io.Writer, c OCIContent) error {
+	entries, err := c.entries()
+	if err != nil {
 		return err
 	}
-	return m.writeArchive(ctx, w, nil)
+	if err := mustBeOCI(entries); err != nil {
+		return err
+	}
+	return writeArchive(ctx, w, entries, nil, c.blobs())
 }
 
 // dockerEntry is an image in the manifest.json of `docker save`.
@@ -31,7 +35,7 @@ type dockerEntry struct {
 // WriteDockerArchive writes the image as `docker save` does since version 25: an OCI layout with a manifest.json beside
 // it, for `docker load` old and new, and for every other reader of Docker archives.
 func WriteDockerArchive(ctx context.Context, w io.Writer, m Image) error {
-	names, err := m.references()
+	names, err := references(m.Names)
 	if err != nil {
 		return err
 	}
@@ -46,16 +50,11 @@ func WriteDockerArchive(ctx context.Context, w io.Writer, m Image) error {
 	if err != nil {
 		return err
 	}
-	return m.writeArchive(ctx, w, document)
-}
-
-// writeArchive writes the image as an archive.
-func (m *Image) writeArchive(ctx context.Context, w io.Writer, dockerManifest []byte) error {
-	entries, err := m.indexEntries()
+	entries, err := m.entries()
 	if err != nil {
 		return err
 	}
-	return writeArchive(ctx, w, entries, dockerManifest, m.blobs())
+	return writeArchive(ctx, w, entries, document, m.blobs())
 }
 
 // writeArchive writes a layout as a tar, the same bytes for the same image. What readers need first comes first, so that

@@ -45,7 +45,7 @@ var attributes = map[string]attribute{
 	"oci-artifact":          {images, mustBeFalse("no attestations are made")},
 	"attestation-inline":    {images, mustBeFalse("no attestations are made")},
 	"attestation-prefix":    {trees, refused("no attestations are made")},
-	"platform-split":        {trees, mustBeFalse("one platform is put out, without a directory of its own")},
+	"platform-split":        {trees, setSplit},
 	"prefer-nondist-layers": {images, mustBeFalse("non-distributable layers are not supported")},
 	// BuildKit's own spelling of the second.
 	"dangling-name-prefix":    {onlyPush, refused("there is no daemon to store names in")},
@@ -151,6 +151,18 @@ func setForm(s *Spec, value string) error {
 	s.Form = FormDirectory
 	if tar {
 		s.Form = FormArchive
+	}
+	return nil
+}
+
+func setSplit(s *Spec, value string) error {
+	var split bool
+	if err := setBool(&split, value); err != nil {
+		return err
+	}
+	s.Split = SplitNever
+	if split {
+		s.Split = SplitAlways
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func TestDirectory(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "deep/out")
 	for range 2 { // the second time onto what the first left
 		var notes []string
-		r := Request{Tree: testTree(t), Note: func(s string) { notes = append(notes, s) }}
+		r := Request{Trees: []PlatformTree{{"linux/amd64", testTree(t)}}, Note: func(s string) { notes = append(notes, s) }}
 		if err := Write(t.Context(), Spec{Type: TypeLocal, Dest: dest}, r); err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func TestDirectoryOverExisting(t *testing.T) {
 			); err != nil {
 				t.Fatal(err)
 			}
-			if err := Write(t.Context(), Spec{Type: TypeLocal, Dest: dest, Existing: mode}, Request{Tree: testTree(t)}); err != nil {
+			if err := Write(t.Context(), Spec{Type: TypeLocal, Dest: dest, Existing: mode}, Request{Trees: []PlatformTree{{"linux/amd64", testTree(t)}}}); err != nil {
 				t.Fatal(err)
 			}
 			want := wantTree()
@@ -145,14 +145,14 @@ func TestDirectoryOverExisting(t *testing.T) {
 func TestDirectoryOfImageDirectory(t *testing.T) {
 	t.Parallel()
 	dest := t.TempDir()
-	if err := Write(t.Context(), Spec{Type: TypeLocal, Dest: dest, Source: "/bin"}, Request{Tree: testTree(t)}); err != nil {
+	if err := Write(t.Context(), Spec{Type: TypeLocal, Dest: dest, Source: "/bin"}, Request{Trees: []PlatformTree{{"linux/amd64", testTree(t)}}}); err != nil {
 		t.Fatal(err)
 	}
 	got := describe(t, dest)
 	if len(got) != 2 || !strings.Contains(got["tool"], ` 2 "#!`) {
 		t.Errorf("files %v", got)
 	}
-	err := Write(t.Context(), Spec{Type: TypeLocal, Dest: "/"}, Request{Tree: testTree(t)})
+	err := Write(t.Context(), Spec{Type: TypeLocal, Dest: "/"}, Request{Trees: []PlatformTree{{"linux/amd64", testTree(t)}}})
 	if err == nil || !strings.Contains(err.Error(), "name another one") {
 		t.Errorf(`dest "/": error %v`, err)
 	}
@@ -170,7 +170,7 @@ func TestDirectoryContentFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(t.Context(), Spec{Type: TypeLocal, Dest: dest}, Request{Tree: tree}); err == nil || !strings.Contains(err.Error(), `read "f"`) {
+		if err := Write(t.Context(), Spec{Type: TypeLocal, Dest: dest}, Request{Trees: []PlatformTree{{"linux/amd64", tree}}}); err == nil || !strings.Contains(err.Error(), `read "f"`) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		if got := describe(t, dest); len(got) != 1 || !strings.Contains(got["f"], "before") {
@@ -185,7 +185,7 @@ const asUserEnv = "TROWEL_TEST_OUTPUT_AS_USER"
 func TestDirectoryAsUser(t *testing.T) {
 	t.Parallel()
 	if dest := os.Getenv(asUserEnv); dest != "" {
-		r := Request{Tree: testTree(t), Note: func(s string) { fmt.Println("note:", s) }}
+		r := Request{Trees: []PlatformTree{{"linux/amd64", testTree(t)}}, Note: func(s string) { fmt.Println("note:", s) }}
 		if err := Write(t.Context(), Spec{Type: TypeLocal, Dest: dest}, r); err != nil {
 			t.Fatal(err)
 		}

@@ -39,17 +39,30 @@ func blobPath(d ocispec.Descriptor) string {
 	return path.Join(ocispec.ImageBlobsDir, d.Digest.Algorithm().String(), d.Digest.Encoded())
 }
 
-// indexEntries are the descriptors by which a layout's index names the image: one a name, or a single one without.
-func (m *Image) indexEntries() ([]ocispec.Descriptor, error) {
-	base := m.Manifest.Descriptor
+// OCIContent is what an OCI layout is made of: an image, or an index over several.
+type OCIContent interface {
+	// entries are the descriptors by which the layout's index names it: one a name, or a single one without.
+	entries() ([]ocispec.Descriptor, error)
+	blobs() []Blob
+}
+
+func (m Image) entries() ([]ocispec.Descriptor, error) {
+	return indexEntries(m.Manifest.Descriptor, m.Names, m.Created)
+}
+
+func (x Index) entries() ([]ocispec.Descriptor, error) {
+	return indexEntries(x.Descriptor, x.Names, x.Created)
+}
+
+func indexEntries(base ocispec.Descriptor, named []string, created time.Time) ([]ocispec.Descriptor, error) {
 	base.Annotations = maps.Clone(base.Annotations)
 	if base.Annotations == nil {
 		base.Annotations = map[string]string{}
 	}
-	if _, ok := base.Annotations[ocispec.AnnotationCreated]; !ok && !m.Created.IsZero() {
-		base.Annotations[ocispec.AnnotationCreated] = m.Created.UTC().Format(time.RFC3339)
+	if _, ok := base.Annotations[ocispec.AnnotationCreated]; !ok && !created.IsZero() {
+		base.Annotations[ocispec.AnnotationCreated] = created.UTC().Format(time.RFC3339)
 	}
-	names, err := m.references()
+	names, err := references(named)
 	if err != nil {
 		return nil, err
 	}
@@ -67,11 +80,11 @@ func (m *Image) indexEntries() ([]ocispec.Descriptor, error) {
 	return entries, nil
 }
 
-// references are the image's names in full: "app" is "docker.io/library/app:latest".
-func (m *Image) references() ([]reference.NamedTagged, error) {
+// references are names in full: "app" is "docker.io/library/app:latest".
+func references(names []string) ([]reference.NamedTagged, error) {
 	var out []reference.NamedTagged
 	seen := map[string]bool{}
-	for _, name := range m.Names {
+	for _, name := range names {
 		named, err := reference.ParseNormalizedNamed(name)
 		if err != nil {
 			return nil, fmt.Errorf("image name %q: %w", name, err)
@@ -89,8 +102,8 @@ func (m *Image) references() ([]reference.NamedTagged, error) {
 }
 
 // mustBeOCI refuses an image of Docker's format, which readers of OCI layouts do not find.
-func (m *Image) mustBeOCI() error {
-	if t := m.Manifest.Descriptor.MediaType; t != ocispec.MediaTypeImageManifest {
+func mustBeOCI(entries []ocispec.Descriptor) error {
+	if t := entries[0].MediaType; t != ocispec.MediaTypeImageManifest && t != ocispec.MediaTypeImageIndex {
 		return fmt.Errorf("the manifest has media type %q: an OCI layout needs an image of the OCI format", t)
 	}
 	return nil
@@ -107,18 +120,18 @@ func layoutFile() ([]byte, error) {
 // WriteOCIDirectory puts the image into an OCI layout, making the directory if there is none. Images that are there stay,
 // but for those of the same name; an image without a name gets the tag "latest", as from BuildKit. The index is replaced
 // last and at once: a reader sees the layout before or after, never between.
-func WriteOCIDirectory(ctx context.Context, dir string, m Image) (err error) {
-	if err := m.mustBeOCI(); err != nil {
-		return err
-	}
-	entries, err := m.indexEntries()
+func WriteOCIDirectory(ctx context.Context, dir string, c OCIContent) (err error) {
+	entries, err := c.entries()
 	if err != nil {
 		return err
 	}
-	if len(m.Names) == 0 {
+	if err := mustBeOCI(entries); err != nil {
+		return err
+	}
+	if _, named := entries[0].Annotations[ocispec.AnnotationRefName]; !named {
 		entries[0].Annotations[ocispec.AnnotationRefName] = "latest"
 	}
-	return writeDirectory(ctx, dir, entries, m.blobs())
+	return writeDirectory(ctx, dir, entries, c.blobs())
 }
 
 // atOnce is how many blobs are written to a directory beside each other: more only make a disk seek.

@@ -16,7 +16,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/term"
 
-	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/host/internal/image"
 )
 
@@ -31,6 +30,14 @@ type Image struct {
 	Created time.Time
 }
 
+// Index is an index over the images for several platforms, which have no names of their own.
+type Index struct {
+	image.Document
+	Images  []Image
+	Names   []string
+	Created time.Time
+}
+
 // Blob is a blob and the way to its bytes, which are checked while they are written.
 type Blob struct {
 	Descriptor ocispec.Descriptor
@@ -39,8 +46,13 @@ type Blob struct {
 
 // Request is what there is to put out.
 type Request struct {
-	Image *Image         // for types that [Spec.Needs] says NeedsImage of
-	Tree  *filetree.Tree // for those it says NeedsTree of
+	// Image, or an Index instead, is for types that [Spec.Needs] says NeedsImage of.
+	Image *Image
+	Index *Index
+	// Trees are for those it says NeedsTree of: that of each platform.
+	Trees []PlatformTree
+	// Several is set if there is an index: files are then put out into a directory for each platform.
+	Several Several
 	// Epoch is SOURCE_DATE_EPOCH: the time of every file in outputs of type tar and local.
 	Epoch  *time.Time
 	Stdout io.Writer
@@ -59,24 +71,37 @@ func Write(ctx context.Context, s Spec, r Request) error {
 func (s Spec) write(ctx context.Context, r Request) error {
 	switch s.Needs() {
 	case NeedsImage:
-		if r.Image == nil {
+		if r.Image == nil && r.Index == nil {
 			return errors.New("there is no image")
 		}
 	case NeedsTree:
-		if r.Tree == nil {
+		if len(r.Trees) == 0 {
 			return errors.New("there are no files")
 		}
 	}
 	switch s.Type {
 	case TypeOCI:
-		if s.Form == FormDirectory {
-			return WriteOCIDirectory(ctx, s.Dest, *r.Image)
+		var content OCIContent
+		if r.Index != nil {
+			content = *r.Index
+		} else {
+			content = *r.Image
 		}
-		return toFile(s.Dest, r.Stdout, func(w io.Writer) error { return WriteOCIArchive(ctx, w, *r.Image) })
+		if s.Form == FormDirectory {
+			return WriteOCIDirectory(ctx, s.Dest, content)
+		}
+		return toFile(s.Dest, r.Stdout, func(w io.Writer) error { return WriteOCIArchive(ctx, w, content) })
 	case TypeDocker:
+		if r.Image == nil {
+			return s.CheckIndex()
+		}
 		return toFile(s.Dest, r.Stdout, func(w io.Writer) error { return WriteDockerArchive(ctx, w, *r.Image) })
 	case TypeTar, TypeLocal:
-		files := Files{Tree: r.Tree, Root: s.Source, Epoch: r.Epoch, Note: r.Note}
+		tree, err := s.gather(r)
+		if err != nil {
+			return err
+		}
+		files := Files{Tree: tree, Root: s.Source, Epoch: r.Epoch, Note: r.Note}
 		if s.Type == TypeLocal {
 			return WriteDirectory(ctx, s.Dest, files, s.Existing)
 		}
@@ -85,10 +110,23 @@ func (s Spec) write(ctx context.Context, r Request) error {
 	return fmt.Errorf("type %q is not written to a file", s.Type)
 }
 
-// blobs are those of an image, each once, the manifest last.
-func (m *Image) blobs() []Blob {
+// blobs are those of an image, the manifest last.
+func (m Image) blobs() []Blob {
 	all := append([]Blob{inMemory(m.Config)}, m.Layers...)
-	all = append(all, inMemory(m.Manifest))
+	return once(append(all, inMemory(m.Manifest)))
+}
+
+// blobs are those of all images, the index last.
+func (x Index) blobs() []Blob {
+	var all []Blob
+	for i := range x.Images {
+		all = append(all, x.Images[i].blobs()...)
+	}
+	return once(append(all, inMemory(x.Document)))
+}
+
+// once gives each blob once.
+func once(all []Blob) []Blob {
 	seen := map[digest.Digest]bool{}
 	var out []Blob
 	for _, b := range all {

@@ -69,6 +69,7 @@ type Spec struct {
 
 	Source   string   // src=, a directory of the image, with types tar and local
 	Existing Existing // mode=, with type local
+	Split    Split    // platform-split=, with types tar and local
 
 	byDigest bool   // push-by-digest
 	written  string // as the user wrote it
@@ -94,6 +95,14 @@ func (s Spec) Needs() Needs {
 	default:
 		return NeedsNothing
 	}
+}
+
+// CheckIndex refuses an output that cannot hold an index over several images.
+func (s Spec) CheckIndex() error {
+	if s.Type == TypeDocker {
+		return errors.New("a Docker archive holds no index: build for one platform, without BUILDKIT_MULTI_PLATFORM, or use type=oci")
+	}
+	return nil
 }
 
 func (s Spec) text() string {

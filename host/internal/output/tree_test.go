@@ -63,7 +63,7 @@ func testTree(t *testing.T) *filetree.Tree {
 func TestTar(t *testing.T) {
 	t.Parallel()
 	var first, second bytes.Buffer
-	if err := Write(t.Context(), Spec{Type: TypeTar, Dest: "-"}, Request{Tree: testTree(t), Stdout: &first}); err != nil {
+	if err := Write(t.Context(), Spec{Type: TypeTar, Dest: "-"}, Request{Trees: []PlatformTree{{"linux/amd64", testTree(t)}}, Stdout: &first}); err != nil {
 		t.Fatal(err)
 	}
 	if err := WriteTar(t.Context(), &second, Files{Tree: testTree(t)}); err != nil {
@@ -115,7 +115,7 @@ func TestTarOfDirectory(t *testing.T) {
 	epoch := time.Unix(42, 0)
 	for src, want := range map[string]string{"/etc": "empty escape passwd", "lib": "empty escape passwd", "/bin/": "again tool"} {
 		var out bytes.Buffer
-		if err := Write(t.Context(), Spec{Type: TypeTar, Dest: "-", Source: src}, Request{Tree: testTree(t), Stdout: &out, Epoch: &epoch}); err != nil {
+		if err := Write(t.Context(), Spec{Type: TypeTar, Dest: "-", Source: src}, Request{Trees: []PlatformTree{{"linux/amd64", testTree(t)}}, Stdout: &out, Epoch: &epoch}); err != nil {
 			t.Fatal(err)
 		}
 		var names []string
@@ -137,7 +137,7 @@ func TestTarOfDirectory(t *testing.T) {
 		}
 	}
 	for src, want := range map[string]string{"nowhere": "no such file", "etc/passwd": "name a directory"} {
-		err := Write(t.Context(), Spec{Type: TypeTar, Dest: "-", Source: src}, Request{Tree: testTree(t), Stdout: io.Discard})
+		err := Write(t.Context(), Spec{Type: TypeTar, Dest: "-", Source: src}, Request{Trees: []PlatformTree{{"linux/amd64", testTree(t)}}, Stdout: io.Discard})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("src %q: error %v does not say %q", src, err, want)
 		}

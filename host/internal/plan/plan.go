@@ -30,6 +30,8 @@ type Options struct {
 	BuildPlatform ocispec.Platform
 	// Contexts are the names given by --build-context. Each overrides the stage or the image of that name.
 	Contexts []string
+	// Scope tells this plan's stages from those of plans for other platforms in one build; empty means that there are none.
+	Scope string
 }
 
 // Plan is what a build consists of. It is immutable.
@@ -44,6 +46,7 @@ type Plan struct {
 	// BuildArgs are those of [Options].
 	BuildArgs map[string]string
 	Platform  ocispec.Platform
+	Scope     string // that of [Options]
 	Warnings  []dockerfile.Warning
 
 	opt      Options
@@ -52,7 +55,9 @@ type Plan struct {
 
 // Stage is a stage as the build needs it.
 type Stage struct {
-	// ID is unique in the plan: the stage's name, or "stage-" with its index.
+	// Name is the stage's, or "stage-" with its index.
+	Name string
+	// ID is unique in the build: the name, with [Options.Scope] before it.
 	ID string
 	// Label is what stands in the brackets of a step's name, "" if there is but one stage.
 	Label  string
@@ -179,11 +184,11 @@ func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*P
 
 // finish makes the plan of what is reached.
 func (pl *planner) finish(triggers map[string][]string, reached map[*Stage]bool) *Plan {
-	p := &Plan{File: pl.file, Args: pl.args, BuildArgs: pl.opt.BuildArgs, Platform: pl.opt.Platform, opt: pl.opt, triggers: triggers}
+	p := &Plan{File: pl.file, Args: pl.args, BuildArgs: pl.opt.BuildArgs, Platform: pl.opt.Platform, Scope: pl.opt.Scope, opt: pl.opt, triggers: triggers}
 	single := len(pl.stages)+pl.unnamed == 1
 	for _, s := range pl.stages {
-		if single {
-			s.Label = ""
+		if !single {
+			s.Label = s.Name
 		}
 		if reached[s] {
 			p.Stages = append(p.Stages, s)

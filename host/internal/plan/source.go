@@ -72,7 +72,7 @@ func (pl *planner) checkOrder(s *Stage) error {
 			if other := pl.byID(id); other.Source.Index > s.Source.Index {
 				return pl.file.Fail(in, from,
 					fmt.Errorf("--from=%s: the stage is defined below, at line %d", from, other.Source.From.Position.First),
-					fmt.Sprintf("move stage %s above this one", other.ID))
+					fmt.Sprintf("move stage %s above this one", other.Name))
 			}
 		}
 	}

@@ -19,13 +19,14 @@ func (pl *planner) addStage(source *dockerfile.Stage) error {
 	s := &Stage{
 		Source: source, Instructions: source.Instructions, Platform: pl.opt.Platform, Sources: map[string]effect.Location{},
 	}
-	s.Label = source.Name
-	if s.Label == "" {
-		s.Label = fmt.Sprintf("stage-%d", source.Index)
+	if s.Name = source.Name; s.Name == "" {
+		s.Name = fmt.Sprintf("stage-%d", source.Index)
 	}
-	s.ID = s.Label
+	if s.ID = s.Name; pl.opt.Scope != "" {
+		s.ID = pl.opt.Scope + " " + s.Name
+	}
 	if slices.ContainsFunc(pl.stages, func(other *Stage) bool { return other.ID == s.ID }) {
-		s.ID = fmt.Sprintf("%s#%d", s.Label, source.Index) // no stage can have a name with "#"
+		s.ID = fmt.Sprintf("%s#%d", s.ID, source.Index) // no stage can have a name with "#"
 	}
 	name, err := pl.baseName(s)
 	if err != nil {

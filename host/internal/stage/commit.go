@@ -119,7 +119,7 @@ func (b *builder) contentKey(ctx context.Context, st *step, below []*Layer) (sdk
 	if err != nil {
 		return "", err
 	}
-	sum, err := cache.StepSum(b.engine.circumstances(b.stage), st.Effects, inputs)
+	sum, err := cache.StepSum(b.engine.circumstances(st), st.Effects, inputs)
 	if err != nil {
 		return "", err
 	}

@@ -87,7 +87,7 @@ func (b *builder) sourceTree(ctx context.Context, at effect.Location) (*filetree
 	case at.Context != "" && e.Contexts[at.Context] != nil:
 		return e.contextTree(ctx, at)
 	}
-	img, err := e.image(at, e.platform)
+	img, err := e.image(at, b.stage.target)
 	if err != nil {
 		return nil, err
 	}

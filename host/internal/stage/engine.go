@@ -8,7 +8,7 @@
 //	engine.go     what the stages of a build share
 //	lookahead.go  keys, asked for before anything runs
 //	need.go       what has to be built, and whether it can be
-//	stage.go      the loop of one stage
+//	stage.go      the loop of one stage         shared.go  steps that stages of several platforms have in common
 //	effects.go    the effects of a step: one, or several that make one layer
 //	copy.go       effects that need no process      exec.go   the one that does
 //	commit.go     changes → layer → cache           layer.go  a layer, whatever it comes from
@@ -45,7 +45,8 @@ import (
 
 // Options are what the stages of one build share. All fields are required unless they say otherwise.
 type Options struct {
-	Plan    *plan.Plan
+	// Plans are those of one Dockerfile, one for each platform. No two have stages with the same ID.
+	Plans   []*plan.Plan
 	Lowered map[string]*lower.Lowered // by stage ID
 	// Images are the images that FROM and COPY --from name, and the named contexts that are images.
 	Images map[ImageKey]*base.Image
@@ -61,7 +62,7 @@ type Options struct {
 	Memory *Memory
 	Cache  *cache.Tiers
 	// NoCache says for which stages nothing is looked up; nil means for none.
-	NoCache func(stageID string) bool
+	NoCache func(*plan.Stage) bool
 	// Layers says how the layers of the image are compressed.
 	Layers layer.Options
 	// Launcher starts processes; nil if none can be started, for the reason CannotRun.
@@ -94,15 +95,14 @@ type ImageKey struct {
 	Platform string
 }
 
-// Engine builds the stages of one plan.
+// Engine builds the stages of plans.
 type Engine struct {
 	Options
-	stages map[string]*Stage
-	order  []*Stage
-	cancel context.CancelCauseFunc // ends the build
-	failed bool                    // the build has
-
-	platform string // of the target, and of images that are copied from
+	stages  map[string]*Stage
+	order   []*Stage
+	targets []*Stage
+	cancel  context.CancelCauseFunc // ends the build
+	failed  bool                    // the build has
 
 	form     rootfs.Form   // of the root file systems on disk
 	owners   rootfs.Owners // of their files
@@ -115,16 +115,17 @@ type Engine struct {
 
 	mu          sync.Mutex
 	imageLayers map[*base.Image][]*Layer
+	shared      map[sharedStep]*lazy[*Layer]
 
 	// background is what must be done before the build is, but nothing waits for: storing in caches.
 	background errgroup.Group
 }
 
-// New prepares the stages of a plan.
+// New prepares the stages of plans.
 func New(o Options) (*Engine, error) {
 	e := &Engine{
-		Options: o, stages: map[string]*Stage{}, platform: formatPlatform(o.Plan.Platform),
-		contextTrees: map[string]*lazy[*filetree.Tree]{}, remotes: map[effect.Location]*lazy[Remote]{}, imageLayers: map[*base.Image][]*Layer{},
+		Options: o, stages: map[string]*Stage{}, contextTrees: map[string]*lazy[*filetree.Tree]{}, remotes: map[effect.Location]*lazy[Remote]{},
+		imageLayers: map[*base.Image][]*Layer{}, shared: map[sharedStep]*lazy[*Layer]{},
 	}
 	if err := e.lookAround(); err != nil {
 		return nil, err
@@ -135,19 +136,40 @@ func New(o Options) (*Engine, error) {
 	for name := range o.Contexts {
 		e.contextTrees[name] = &lazy[*filetree.Tree]{}
 	}
-	for _, p := range o.Plan.Stages {
-		s := &Stage{ID: p.ID, base: p.Base, platform: formatPlatform(p.Platform), noCache: o.NoCache != nil && o.NoCache(p.ID)}
-		for i, l := range o.Lowered[p.ID].Steps {
+	for _, p := range o.Plans {
+		e.add(p)
+	}
+	e.findRemotes()
+	e.fitMemory()
+	return e, nil
+}
+
+// add adds the stages of a plan.
+func (e *Engine) add(pl *plan.Plan) {
+	for _, p := range pl.Stages {
+		s := &Stage{
+			ID: p.ID, base: p.Base, file: pl.File, platform: p.Platform, target: pl.Platform,
+			noCache: e.NoCache != nil && e.NoCache(p),
+		}
+		for i, l := range e.Lowered[p.ID].Steps {
 			l.Effects = e.complete(l.Effects)
 			s.steps = append(s.steps, &step{Step: l, stage: s, id: fmt.Sprintf("%s/%d", p.ID, i), makesLayer: l.Layer == lower.OneLayer})
 		}
-		if _, isDir := o.Contexts[p.Base.Context]; isDir && p.Base.Context != "" {
-			s.baseOnDirectory(o.Lowered[p.ID].BaseName)
+		if _, isDir := e.Contexts[p.Base.Context]; isDir && p.Base.Context != "" {
+			s.baseOnDirectory(e.Lowered[p.ID].BaseName)
 		}
 		e.stages[s.ID] = s
 		e.order = append(e.order, s)
 	}
-	e.findRemotes()
+	target := e.order[len(e.order)-1]
+	e.targets = append(e.targets, target)
+	for s := target; s != nil; s = e.stages[s.base.Stage] {
+		s.inImage = true
+	}
+}
+
+// fitMemory keeps layers on disk where so many may have to be merged by links, which takes one file system.
+func (e *Engine) fitMemory() {
 	depth := map[string]int{} // of directories, at most
 	for _, s := range e.order {
 		depth[s.ID] = depth[s.base.Stage]
@@ -157,14 +179,9 @@ func New(o Options) (*Engine, error) {
 			}
 		}
 		if depth[s.ID] > rootfs.MaxLowers/2 {
-			// So many layers have to be merged by links, which takes one file system.
 			e.Memory = nil
 		}
 	}
-	for s := e.order[len(e.order)-1]; s != nil; s = e.stages[s.base.Stage] {
-		s.inImage = true
-	}
-	return e, nil
 }
 
 // complete puts into effects what the build as a whole decides about them, so that it is part of their keys.
@@ -260,37 +277,43 @@ func (s *Stage) baseOnDirectory(name string) {
 	s.base, s.steps = effect.Location{}, append([]*step{first}, s.steps...)
 }
 
-// Build builds the target stage and all that it needs. [Engine.Wait] must be called in any case.
-func (e *Engine) Build(ctx context.Context) (*Stage, *Result, error) {
+// Build builds the target stage of each plan, and all that they need. [Engine.Wait] must be called in any case.
+func (e *Engine) Build(ctx context.Context) ([]*Result, error) {
 	ctx, e.cancel = context.WithCancelCause(ctx)
-	target, result, err := e.build(ctx)
+	results, err := e.build(ctx)
 	if err != nil {
 		e.failed = true
 		e.cancel(err)
 		// Others may have failed for no other reason than that the first one did.
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	return target, result, nil
+	return results, nil
 }
 
-func (e *Engine) build(ctx context.Context) (*Stage, *Result, error) {
+func (e *Engine) build(ctx context.Context) ([]*Result, error) {
 	if err := e.lookAhead(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := e.canRun(); err != nil {
-		return nil, nil, err
+	if err := e.canRun(ctx); err != nil {
+		return nil, err
 	}
-	target := e.order[len(e.order)-1]
-	result, err := target.build(ctx, e)
-	if err != nil {
-		return nil, nil, err
+	if err := each(e.targets, func(s *Stage) error { _, err := s.build(ctx, e); return err }); err != nil {
+		return nil, err
 	}
-	for _, l := range result.Layers {
-		if _, err := l.DiffID(ctx); err != nil {
-			return nil, nil, err
+	results := make([]*Result, 0, len(e.targets))
+	for _, s := range e.targets {
+		result, err := s.build(ctx, e)
+		if err != nil {
+			return nil, err
 		}
+		for _, l := range result.Layers {
+			if _, err := l.DiffID(ctx); err != nil {
+				return nil, err
+			}
+		}
+		results = append(results, result)
 	}
-	return target, result, nil
+	return results, nil
 }
 
 // Wait waits until everything is stored in the caches. What could not be stored is a warning, unless it says that the
@@ -343,11 +366,11 @@ type StepResult struct {
 }
 
 // image is the image at a location, which was opened before the build.
-func (e *Engine) image(at effect.Location, platform string) (*base.Image, error) {
-	if img, ok := e.Images[ImageKey{at, platform}]; ok {
+func (e *Engine) image(at effect.Location, platform ocispec.Platform) (*base.Image, error) {
+	if img, ok := e.Images[ImageKey{at, formatPlatform(platform)}]; ok {
 		return img, nil
 	}
-	return nil, fmt.Errorf("image %q for %s was not opened", at.Image+at.Context, platform)
+	return nil, fmt.Errorf("image %q for %s was not opened", at.Image+at.Context, formatPlatform(platform))
 }
 
 // place is a new path for a directory below e.Dir; the shorter, the more layers fit into an overlay's options.
@@ -368,7 +391,7 @@ func (e *Engine) fail(st *step, err error) error {
 	}](err); ok {
 		hint = h.Hint()
 	}
-	return e.Plan.File.Fail(st.Instruction, "", err, hint)
+	return st.stage.file.Fail(st.Instruction, "", err, hint)
 }
 
 // publish tells of a layer of the image.

@@ -17,7 +17,7 @@ func TestManyLayersStayOnDisk(t *testing.T) {
 		stages, steps, effects int
 		memory                 bool
 	}{{1, 10, 1, true}, {1, 1, 300, false}, {3, 100, 1, false}} {
-		o := Options{Plan: &plan.Plan{}, Lowered: map[string]*lower.Lowered{}, Memory: &Memory{}}
+		o := Options{Plans: []*plan.Plan{{}}, Lowered: map[string]*lower.Lowered{}, Memory: &Memory{}}
 		for i := range tt.stages {
 			s := &plan.Stage{ID: fmt.Sprint(i)}
 			if i > 0 {
@@ -27,7 +27,7 @@ func TestManyLayersStayOnDisk(t *testing.T) {
 			for k := range steps {
 				steps[k] = lower.Step{Effects: make([]effect.Effect, tt.effects), Layer: lower.OneLayer}
 			}
-			o.Plan.Stages = append(o.Plan.Stages, s)
+			o.Plans[0].Stages = append(o.Plans[0].Stages, s)
 			o.Lowered[s.ID] = &lower.Lowered{Steps: steps}
 		}
 		e, err := New(o)

@@ -22,7 +22,7 @@ import (
 const maxIndex = 1 << 30
 
 // baseLayers are the layers of what a stage is based on.
-func (e *Engine) baseLayers(ctx context.Context, at effect.Location, platform string) ([]*Layer, error) {
+func (e *Engine) baseLayers(ctx context.Context, at effect.Location, platform ocispec.Platform) ([]*Layer, error) {
 	switch {
 	case at.Stage != "":
 		r, err := e.stages[at.Stage].build(ctx, e)

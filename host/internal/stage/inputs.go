@@ -23,7 +23,7 @@ func (e *Engine) defineInputs(ctx context.Context, st *step) error {
 			if !e.isBuilt(src) {
 				continue
 			}
-			chain, err := e.baseChain(src.From, e.platform)
+			chain, err := e.baseChain(src.From, st.stage.target)
 			if err != nil {
 				return err
 			}

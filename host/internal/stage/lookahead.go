@@ -3,6 +3,8 @@ package stage
 import (
 	"context"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/sdk"
@@ -106,10 +108,10 @@ func (e *Engine) define(ctx context.Context, s *Stage) error {
 		for _, at := range locations(st.Effects) {
 			s.anew = s.anew || e.stages[at.Stage] != nil && e.stages[at.Stage].anew
 		}
-		if st.bare, err = cache.StepSum(e.circumstances(s), st.Effects, nil); err != nil {
+		if st.bare, err = cache.StepSum(e.circumstances(st), st.Effects, nil); err != nil {
 			return err
 		}
-		sum, err := cache.StepSum(e.circumstances(s), st.Effects, st.inputs)
+		sum, err := cache.StepSum(e.circumstances(st), st.Effects, st.inputs)
 		if err != nil {
 			return err
 		}
@@ -121,17 +123,21 @@ func (e *Engine) define(ctx context.Context, s *Stage) error {
 	return nil
 }
 
-// circumstances are what a stage's layers depend on beside effects and inputs: the platform, and whether files can have
-// more than one owner here.
-func (e *Engine) circumstances(s *Stage) string {
-	if e.singleID {
-		return s.platform + " with a single ID"
+// circumstances are what a step's layer depends on beside effects and inputs: the platform, where a process runs, and
+// whether files can have more than one owner here.
+func (e *Engine) circumstances(st *step) string {
+	platform := "any platform"
+	if st.runs() {
+		platform = formatPlatform(st.stage.platform)
 	}
-	return s.platform
+	if e.singleID {
+		return platform + " with a single ID"
+	}
+	return platform
 }
 
 // baseChain is the chain that a stage on this base starts with.
-func (e *Engine) baseChain(at effect.Location, platform string) (cache.Chain, error) {
+func (e *Engine) baseChain(at effect.Location, platform ocispec.Platform) (cache.Chain, error) {
 	switch {
 	case at.Stage != "":
 		return e.stages[at.Stage].defined, nil

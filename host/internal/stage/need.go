@@ -2,29 +2,59 @@ package stage
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // ErrNoLauncher says that a step has a process to run and the caller gave no means to.
 var ErrNoLauncher = errors.New("no way to run processes")
 
 // canRun finds out, before anything runs, whether what has to run can.
-func (e *Engine) canRun() error {
-	if e.Launcher != nil {
-		return nil
-	}
+func (e *Engine) canRun(ctx context.Context) error {
 	needed := map[*Stage]bool{}
-	e.need(e.order[len(e.order)-1], needed)
+	for _, s := range e.targets {
+		e.need(s, needed)
+	}
+	tried := map[string]error{} // by architecture
 	for _, s := range e.order {
 		if !needed[s] {
 			continue
 		}
-		if i := slices.IndexFunc(s.steps[s.hits:], (*step).runs); i >= 0 {
-			return e.fail(s.steps[s.hits+i], cmp.Or(e.CannotRun, ErrNoLauncher))
+		i := slices.IndexFunc(s.steps[s.hits:], (*step).runs)
+		if i < 0 {
+			continue
+		}
+		err := cmp.Or(e.CannotRun, ErrNoLauncher)
+		if e.Launcher != nil {
+			err = e.runsHere(ctx, s, tried)
+		}
+		if err != nil {
+			return e.fail(s.steps[s.hits+i], err)
 		}
 	}
 	return nil
+}
+
+// runsHere says whether the machine runs programs for a stage's platform, or for that of the image it starts from, which
+// may have been taken for another than it is for.
+func (e *Engine) runsHere(ctx context.Context, s *Stage, tried map[string]error) error {
+	run := func(p ocispec.Platform) error {
+		if _, ok := tried[p.Architecture]; !ok {
+			tried[p.Architecture] = e.Launcher.CanRun(ctx, e.Dir, p.Architecture)
+		}
+		return tried[p.Architecture]
+	}
+	err := run(s.platform)
+	if err == nil {
+		return nil
+	}
+	if img, _ := e.Base(e.Chain(s)[0]); img != nil && run(img.Image.Platform()) == nil {
+		return nil
+	}
+	return err
 }
 
 // need marks the stages that have to be built for s: those below it, and those that the steps from its first miss on read.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"slices"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/host/internal/lower"
@@ -16,7 +19,9 @@ import (
 type Stage struct {
 	ID       string
 	base     effect.Location
-	platform string
+	file     *dockerfile.File
+	platform ocispec.Platform
+	target   ocispec.Platform // of the build, and of images that are copied from
 	steps    []*step
 	noCache  bool // it is to be built anew, whatever caches hold
 	anew     bool // so is this stage or one that it rests on
@@ -51,6 +56,7 @@ func (st *step) runs() bool {
 
 // Result is what a stage came to.
 type Result struct {
+	Stage  *Stage
 	Layers []*Layer // lowest first, those of the base included
 
 	engine *Engine
@@ -73,7 +79,7 @@ func (s *Stage) build(ctx context.Context, e *Engine) (*Result, error) {
 			e.cancel(err) // the first error is the one to tell, and ends what others do
 			return nil, err
 		}
-		return &Result{engine: e, Layers: b.layers}, nil
+		return &Result{Stage: s, engine: e, Layers: b.layers}, nil
 	})
 }
 
@@ -107,22 +113,31 @@ func (b *builder) run(ctx context.Context) error {
 		if !st.makesLayer {
 			continue // lowering has done all there is to do
 		}
-		e.stepStarted(st)
-		status, step := progress.StatusDone, b.step
+		do := b.step
 		if i < s.hits {
-			status, step = progress.StatusCached, b.takeHit
+			do = b.takeHit
 		}
-		hit, err := step(ctx, st)
-		if hit {
-			status = progress.StatusCached
-		}
-		e.stepDone(ctx, st, status, err)
-		if err != nil {
+		if err := b.once(ctx, st, do); err != nil {
 			return e.fail(st, err)
 		}
 	}
 	return nil
 }
+
+// show does a step and shows how it goes.
+func (b *builder) show(ctx context.Context, st *step, do stepFunc) error {
+	b.engine.stepStarted(st)
+	hit, err := do(ctx, st)
+	status := progress.StatusDone
+	if hit {
+		status = progress.StatusCached
+	}
+	b.engine.stepDone(ctx, st, status, err)
+	return err
+}
+
+// stepFunc does a step, and says whether what it makes was there.
+type stepFunc func(ctx context.Context, st *step) (hit bool, err error)
 
 // startNeeds starts to build the stages that the steps from the first miss on read, all at once. Whoever reads one waits
 // for it, and sees its error.
@@ -200,7 +215,7 @@ func (b *builder) expect(ctx context.Context, l *Layer) {
 // add puts a step's layer on top.
 func (b *builder) add(st *step, l *Layer) {
 	st.layer = l
-	b.layers = append(b.layers, l)
+	b.layers, b.view = append(b.layers, l), nil
 	if b.stage.inImage {
 		b.engine.publish(l)
 	}
