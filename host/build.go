@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -38,6 +39,7 @@ func Build(ctx context.Context, r Request) (result Result, err error) {
 // withoutDamaged does something again without the blob that turned out to be damaged, as long as there is one more.
 func withoutDamaged(ctx context.Context, r *Request, do func(damaged map[string]bool) error) error {
 	damaged := map[string]bool{}
+	rewind := rewinder(r.Stdin)
 	for {
 		err := do(damaged)
 		bad, ok := errors.AsType[*stage.DamagedBlob](err)
@@ -51,6 +53,25 @@ func withoutDamaged(ctx context.Context, r *Request, do func(damaged map[string]
 			text += ", and without reading the caches that are not on this machine"
 		}
 		r.progress().Report(warning(text))
+		if err := rewind(); err != nil {
+			return fmt.Errorf("read standard input again: %w", err)
+		}
+	}
+}
+
+// rewinder goes back to where a stream is now, if it can.
+func rewinder(r io.Reader) func() error {
+	s, ok := r.(io.Seeker)
+	if !ok {
+		return func() error { return nil }
+	}
+	at, err := s.Seek(0, io.SeekCurrent)
+	if err != nil { // a pipe: there is nothing to go back to
+		return func() error { return nil }
+	}
+	return func() error {
+		_, err := s.Seek(at, io.SeekStart)
+		return err
 	}
 }
 
@@ -78,6 +99,7 @@ type build struct {
 	platforms []ocispec.Platform
 	client    *registry.Client
 	tiers     *cache.Tiers
+	text      []byte // of a Dockerfile that came without a context
 	file      *dockerfile.File
 	plans     []*plan.Plan // one for each platform
 	sources   *sources
@@ -229,10 +251,10 @@ func (b *build) registries() map[string]config.Registry {
 // parse opens the context and reads the Dockerfile.
 func (b *build) parse(ctx context.Context) error {
 	var err error
-	if b.sources, err = openSources(ctx, b.Request); err != nil {
+	if err = b.openContexts(ctx); err != nil {
 		return err
 	}
-	name, text, err := b.sources.dockerfile(ctx, b.Request)
+	name, text, err := b.dockerfile(ctx)
 	if err != nil {
 		return err
 	}
@@ -262,7 +284,7 @@ func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stag
 
 func (b *build) engineOptions(plans []*plan.Plan, lowered loweredStages) stage.Options {
 	return stage.Options{
-		Plans: plans, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.contexts, Remotes: b.remotes,
+		Plans: plans, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.forStages(), Remotes: b.remotes,
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
 		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Progress: b.progress(),
 		Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,

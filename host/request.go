@@ -15,7 +15,7 @@ import (
 // Request says what to build and where it goes. The zero value of every field but Context means the default that the
 // command line documents.
 type Request struct {
-	// Context is the directory that COPY reads.
+	// Context is what COPY reads: a directory, a tar archive, an http(s) address, or "-" for Stdin.
 	Context string
 	// Dockerfile is the file's path, relative to the working directory; empty means Dockerfile in the context, and "-"
 	// Stdin.

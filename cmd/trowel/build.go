@@ -27,10 +27,16 @@ func (p program) buildCommand() *cobra.Command {
 		Short: "Build an image from a Dockerfile",
 		Long: `Build an image from a Dockerfile. The flags are those of docker buildx build.
 
+CONTEXT is a directory, a tar archive (plain or compressed with gzip, bzip2, xz or zstd), the http(s) address of an
+archive or of a Dockerfile, or - for an archive or a Dockerfile on standard input. An archive is read where it is, not
+unpacked; no .dockerignore applies to it.
+
 Progress goes to standard error; standard output gets the image's digest and nothing else.`,
 		Example: `  trowel build -t registry.example.com/app:1 --push .
   trowel build -t app:1 -o type=docker,dest=- . | docker load
-  trowel build --target test --build-arg GO=1.26 .`,
+  trowel build --target test --build-arg GO=1.26 .
+  tar cz src Dockerfile | trowel build -t app:1 -
+  trowel build https://example.com/app-1.2.tar.gz`,
 		Args: oneArgument("build context"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.build(cmd.Context(), f, args[0]) },
 	}
@@ -69,11 +75,9 @@ func (p program) withRequest(ctx context.Context, f *buildFlags, dir string, do 
 	if err != nil {
 		return here, err
 	}
-	rewind := func() error { return nil }
-	if f.file == "-" {
-		if rewind, err = p.keepStdin(ctx); err != nil {
-			return here, err
-		}
+	rewind, err := p.keepStdin(ctx, f.stdin(dir), request.WorkDir)
+	if err != nil {
+		return here, err
 	}
 	open, err := p.open(ctx, f, settings, &request)
 	if err != nil {
@@ -144,6 +148,17 @@ func closeCache(c *local.Cache) error {
 		return nil
 	}
 	return c.Close()
+}
+
+// stdin is what the flags say is on standard input.
+func (f *buildFlags) stdin(dir string) input {
+	switch {
+	case dir == "-":
+		return contextInput
+	case f.file == "-":
+		return dockerfileInput
+	}
+	return noInput
 }
 
 func (f *buildFlags) progressMode() string {

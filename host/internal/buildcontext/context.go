@@ -37,7 +37,7 @@ type Context struct {
 	workers    int
 	stableIDs  bool // inode numbers say something on this file system
 
-	buffers sync.Pool // of *[]byte, to read with
+	buffers buffers
 
 	mu      sync.Mutex
 	digests map[string]*digestCall // by path

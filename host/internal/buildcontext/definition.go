@@ -54,7 +54,12 @@ func (c *Context) read(df definition, suffix string) ([]byte, error) {
 	if err != nil {
 		return nil, withoutPath(err)
 	}
-	return readAll(f, func(m fs.FileMode) bool { return m.IsRegular() || m&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0 })
+	return readAll(f, isReadable)
+}
+
+// isReadable accepts what a user may name on the command line.
+func isReadable(m fs.FileMode) bool {
+	return m.IsRegular() || m&(fs.ModeNamedPipe|fs.ModeCharDevice) != 0
 }
 
 // readAll reads a small file that has one of the types that accept likes, and closes it.

@@ -26,8 +26,13 @@ type digestCall struct {
 // A file of this context is read once, however often and from how many goroutines it is asked for; files of other
 // sources are read too, but not remembered.
 func (c *Context) Digests(ctx context.Context, changes []filetree.Change) error {
+	return digests(ctx, changes, c.workers, c.digest)
+}
+
+// digests fills in those that are missing.
+func digests(ctx context.Context, changes []filetree.Change, workers int, of digester) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(c.workers)
+	g.SetLimit(workers)
 	for i := range changes {
 		change := &changes[i]
 		if change.Type != filetree.Regular || change.Digest.Known() {
@@ -44,7 +49,7 @@ func (c *Context) Digests(ctx context.Context, changes []filetree.Change) error 
 			break
 		}
 		g.Go(func() error {
-			d, err := c.digest(gctx, change.Source, change.From)
+			d, err := of(gctx, change.Source, change.From)
 			if err != nil {
 				return err
 			}
@@ -55,10 +60,13 @@ func (c *Context) Digests(ctx context.Context, changes []filetree.Change) error 
 	return g.Wait()
 }
 
+// digester makes the digest of a file.
+type digester func(ctx context.Context, source filetree.Source, ref filetree.Ref) (filetree.Digest, error)
+
 func (c *Context) digest(ctx context.Context, source filetree.Source, ref filetree.Ref) (filetree.Digest, error) {
 	own, ok := source.(*files)
 	if !ok || own.owner != c {
-		return c.hash(ctx, source, ref)
+		return c.buffers.hash(ctx, source, ref)
 	}
 	s, err := own.stamp(ref)
 	if err != nil {
@@ -74,27 +82,30 @@ func (c *Context) digest(ctx context.Context, source filetree.Source, ref filetr
 		c.digests[ref.Path] = call
 	}
 	c.mu.Unlock()
-	call.once.Do(func() { call.digest, call.err = c.hash(ctx, source, ref) })
+	call.once.Do(func() { call.digest, call.err = c.buffers.hash(ctx, source, ref) })
 	if errors.Is(call.err, context.Canceled) && ctx.Err() == nil {
-		return c.hash(ctx, source, ref) // whoever computed it gave up; we did not
+		return c.buffers.hash(ctx, source, ref) // whoever computed it gave up; we did not
 	}
 	return call.digest, call.err
 }
 
+// buffers are what files are read with.
+type buffers struct{ pool sync.Pool } // of *[]byte
+
 // hash reads one file.
-func (c *Context) hash(ctx context.Context, source filetree.Source, ref filetree.Ref) (_ filetree.Digest, err error) {
+func (p *buffers) hash(ctx context.Context, source filetree.Source, ref filetree.Ref) (_ filetree.Digest, err error) {
 	f, err := source.Open(ctx, ref)
 	if err != nil {
 		return filetree.Digest{}, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	h := sha256.New()
-	buf, ok := c.buffers.Get().(*[]byte)
+	buf, ok := p.pool.Get().(*[]byte)
 	if !ok {
 		b := make([]byte, 256<<10)
 		buf = &b
 	}
-	defer c.buffers.Put(buf)
+	defer p.pool.Put(buf)
 	var n int64
 	for done := false; !done; {
 		if err := ctx.Err(); err != nil {

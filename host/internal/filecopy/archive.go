@@ -20,7 +20,17 @@ type ArchiveOptions struct {
 	// MaxSize bounds what one archive may expand to; 0 is 64 GiB. Beyond a GiB it may also not expand to more than a
 	// thousand times its size.
 	MaxSize int64
+	Hashing Hashing
 }
+
+// Hashing says whether the files of an archive are hashed while it is read.
+type Hashing string
+
+// The two ways.
+const (
+	HashLater Hashing = ""    // whoever copies a file hashes it
+	HashNow   Hashing = "now" // all of them, since most will be copied
+)
 
 const (
 	defaultMaxSize = 64 << 30
@@ -96,6 +106,9 @@ func FindArchives(ctx context.Context, sources []Source, o ArchiveOptions) (_ *A
 	return found, nil
 }
 
+// Len is how many there are.
+func (a *Archives) Len() int { return len(a.byFile) }
+
 func (a *Archives) find(t *filetree.Tree, p string) *Archive {
 	if a == nil {
 		return nil
@@ -141,7 +154,7 @@ func openArchive(ctx context.Context, m match, o ArchiveOptions) (_ *Archive, er
 	if limit > freeSize {
 		limit = min(limit, max(freeSize, ref.Size*maxRatio))
 	}
-	x := indexer{archive: a, dir: o.Dir, limit: limit}
+	x := indexer{archive: a, dir: o.Dir, limit: limit, hashing: o.Hashing}
 	head := bufio.NewReaderSize(f, 64<<10)
 	unpacker, err := decompressor(head)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,8 @@ type indexer struct {
 	archive *Archive
 	dir     string // for temporary files
 	limit   int64  // of what it expands to
-	end     int64  // of the sparse files that were written out
+	hashing Hashing
+	end     int64 // of the sparse files that were written out
 }
 
 // spool indexes a stream while it writes it to a file.
@@ -132,10 +134,22 @@ func (x *indexer) add(e filetree.Entry, h *tar.Header, content io.Reader, offset
 	c := filetree.Change{Entry: e}
 	if e.Type == filetree.Regular && e.Size > 0 {
 		c.Source, c.From = x.archive, filetree.Ref{Path: e.Path, Offset: offset, Size: e.Size}
+		sum := sha256.New()
+		if x.hashing == HashNow {
+			content = io.TeeReader(content, sum)
+		}
 		if isSparse(h) {
 			if err := x.expand(&c, content); err != nil {
 				return err
 			}
+		} else if x.hashing == HashNow {
+			if _, err := io.Copy(io.Discard, content); err != nil {
+				return err
+			}
+		}
+		if x.hashing == HashNow {
+			c.Digest = filetree.Digest(sum.Sum(nil))
+			c.From.Digest = c.Digest
 		}
 	}
 	x.archive.entries = append(x.archive.entries, c)

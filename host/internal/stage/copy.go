@@ -142,7 +142,9 @@ func (e *Engine) explainMissing(ctx context.Context, c effect.Copy, err error) e
 	}
 	for _, src := range c.Sources {
 		if at, ok := e.Contexts[src.From.Context]; ok && src.From.Context != "" {
-			return at.Missing(ctx, missing.Path)
+			if better := at.Missing(ctx, missing.Path); better != nil {
+				return better
+			}
 		}
 	}
 	return err

@@ -30,7 +30,6 @@ import (
 
 	"github.com/trowel-build/trowel/host/internal/base"
 	"github.com/trowel-build/trowel/host/internal/blob"
-	"github.com/trowel-build/trowel/host/internal/buildcontext"
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/effect"
@@ -51,7 +50,7 @@ type Options struct {
 	// Images are the images that FROM and COPY --from name, and the named contexts that are images.
 	Images map[ImageKey]*base.Image
 	// Contexts are the main build context, as [effect.MainContext], and the named ones that are no images.
-	Contexts map[string]*buildcontext.Context
+	Contexts map[string]Context
 	// Remotes find what ADD names elsewhere.
 	Remotes Remotes
 
@@ -79,6 +78,16 @@ type Options struct {
 	Epoch   *time.Time
 	// Jobs bounds how many stages are at work at once; 0 means no bound.
 	Jobs int
+}
+
+// Context is a build context.
+type Context interface {
+	// Tree indexes at least what is wanted of the context, paths and patterns.
+	Tree(ctx context.Context, wanted []string) (*filetree.Tree, error)
+	// Digests fills in the content digests of files, of this context or any other, that nobody read yet.
+	Digests(ctx context.Context, changes []filetree.Change) error
+	// Missing is the error for a source that the tree does not have; nil if there is no more to say about it.
+	Missing(ctx context.Context, path string) error
 }
 
 // Run is what the processes of a build have in common.

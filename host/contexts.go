@@ -1,0 +1,345 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/trowel-build/trowel/host/internal/base"
+	"github.com/trowel-build/trowel/host/internal/buildcontext"
+	"github.com/trowel-build/trowel/host/internal/download"
+	"github.com/trowel-build/trowel/host/internal/effect"
+	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/gitref"
+	"github.com/trowel-build/trowel/host/internal/kept"
+	"github.com/trowel-build/trowel/host/internal/stage"
+)
+
+// maxDockerfile bounds a Dockerfile that comes from elsewhere than a directory.
+const maxDockerfile = 16 << 20
+
+// buildContext is what is open of a build context.
+type buildContext interface {
+	stage.Context
+	Dockerfile(ctx context.Context) (buildcontext.Dockerfile, error)
+	Close() error
+}
+
+// standard is what "-" names.
+const standard = "-"
+
+// openContexts opens the main context and the named ones that are no images.
+func (b *build) openContexts(ctx context.Context) error {
+	b.sources = &sources{contexts: map[string]buildContext{}, images: map[stage.ImageKey]*base.Image{}}
+	switch {
+	case b.Context == "":
+		return errors.New("no build context given")
+	case b.Context == standard && b.Dockerfile == standard:
+		return &RequestError{errors.New("standard input cannot be both the build context and the Dockerfile")}
+	}
+	main, err := b.openMain(ctx)
+	if err != nil {
+		return err
+	}
+	b.sources.contexts[effect.MainContext] = main
+	for _, name := range slices.Sorted(maps.Keys(b.NamedContexts)) {
+		value := b.NamedContexts[name]
+		if isImageContext(value) {
+			continue
+		}
+		if name == effect.MainContext {
+			return &Error{fmt.Errorf("build context %q: the name is that of the main context", name), "choose another name"}
+		}
+		c, err := b.openNamed(ctx, value)
+		if err != nil {
+			return fmt.Errorf("build context %q: %w", name, err)
+		}
+		b.sources.contexts[name] = c
+	}
+	return nil
+}
+
+// forStages are the contexts as stages want them.
+func (s *sources) forStages() map[string]stage.Context {
+	all := make(map[string]stage.Context, len(s.contexts))
+	for name, c := range s.contexts {
+		all[name] = c
+	}
+	return all
+}
+
+func isImageContext(value string) bool {
+	return strings.HasPrefix(value, "docker-image://") || strings.HasPrefix(value, "oci-layout://")
+}
+
+// openMain opens the main context: standard input, a directory, what is elsewhere, or an archive, in this order.
+func (b *build) openMain(ctx context.Context) (buildContext, error) {
+	at := b.Context
+	if at == standard {
+		return b.openStdin(ctx)
+	}
+	info, err := os.Stat(at)
+	switch {
+	case err == nil && info.IsDir():
+		return buildcontext.Open(ctx, at, buildcontext.Options{Dockerfile: b.dockerfilePath()})
+	case err == nil:
+		return b.openArchive(ctx, at)
+	}
+	if c, ok, err := b.openElsewhere(ctx, at); ok {
+		return c, err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{
+			fmt.Errorf("build context %q: there is no such directory or archive", download.Shown(at)),
+			"name a directory, a tar archive, - for standard input, an http(s) address or a git repository",
+		}
+	}
+	return nil, fmt.Errorf("open the build context %q: %w", at, err)
+}
+
+// dockerfilePath is the Dockerfile's path where it is one.
+func (b *build) dockerfilePath() string {
+	if b.Dockerfile == standard || isWebAddress(b.Dockerfile) {
+		return buildcontext.NoDockerfile
+	}
+	return b.Dockerfile
+}
+
+func isWebAddress(text string) bool {
+	return strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://")
+}
+
+// openNamed opens a named context. A file from elsewhere is not unpacked then, as with BuildKit.
+func (b *build) openNamed(ctx context.Context, value string) (buildContext, error) {
+	info, err := os.Stat(value)
+	switch {
+	case err == nil && info.IsDir():
+		return buildcontext.Open(ctx, value, buildcontext.Options{Dockerfile: buildcontext.NoDockerfile})
+	case err == nil:
+		return b.openArchive(ctx, value)
+	}
+	if c, ok, err := b.openRepository(value); ok {
+		return c, err
+	}
+	if isWebAddress(value) {
+		d, err := b.remotes.downloads.Resolve(ctx, value, "")
+		if err != nil {
+			return nil, err
+		}
+		tree, err := d.Tree(ctx, fetchedName)
+		if err != nil {
+			return nil, err
+		}
+		return buildcontext.Entire(tree, ""), nil
+	}
+	if kind, _, found := strings.Cut(value, "://"); found {
+		return nil, &Error{fmt.Errorf("%s:// is not supported", kind), "use a directory, an archive, an http(s) address, docker-image:// or oci-layout://"}
+	}
+	return nil, fmt.Errorf("open %q: %w", value, withoutPath(err))
+}
+
+func withoutPath(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
+}
+
+// fetchedName is what BuildKit calls a build context that it fetched.
+const fetchedName = "context"
+
+// openElsewhere opens a context that is not on this machine; ok is false if none is named.
+func (b *build) openElsewhere(ctx context.Context, at string) (_ buildContext, ok bool, err error) {
+	if c, ok, err := b.openRepository(at); ok {
+		return c, true, err
+	}
+	if !isWebAddress(at) {
+		return nil, false, nil
+	}
+	d, err := b.remotes.downloads.Resolve(ctx, at, "")
+	if err != nil {
+		return nil, true, err
+	}
+	tree, err := d.Tree(ctx, fetchedName)
+	if err != nil {
+		return nil, true, err
+	}
+	c, err := b.unpack(ctx, tree, fetchedName)
+	if err != nil || c.Kind() == buildcontext.Archive {
+		return c, true, err
+	}
+	// A Dockerfile alone, which is then the whole context.
+	return buildcontext.Entire(tree, fetchedName), true, c.Close()
+}
+
+// openRepository opens a context that is a git repository; ok is false if none is named.
+func (b *build) openRepository(at string) (_ buildContext, ok bool, err error) {
+	_, ok, err = gitref.Parse(at, gitref.OnCommandLine)
+	if ok && err == nil {
+		err = errors.New("git repositories are not supported yet")
+	}
+	return nil, ok, err
+}
+
+// unpack makes a context of a file.
+func (b *build) unpack(ctx context.Context, tree *filetree.Tree, name string) (*buildcontext.Fixed, error) {
+	c, err := buildcontext.Unpack(ctx, tree, name, b.dockerfilePath(), b.work.dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the build context: %w", err)
+	}
+	return c, nil
+}
+
+// openStdin reads standard input: an archive, or a Dockerfile without a context.
+func (b *build) openStdin(ctx context.Context) (buildContext, error) {
+	if b.Stdin == nil {
+		return nil, errors.New("the build context is to be read from standard input, and there is none")
+	}
+	tree, err := b.keepStream(ctx, b.Stdin)
+	if err != nil {
+		return nil, fmt.Errorf("read the build context from standard input: %w", err)
+	}
+	c, err := b.unpack(ctx, tree, fetchedName)
+	if err != nil || c.Kind() == buildcontext.Archive {
+		return c, err
+	}
+	if err := c.Close(); err != nil {
+		return nil, err
+	}
+	if b.Dockerfile != "" {
+		return nil, &Error{
+			errors.New("standard input is no archive, so it is the Dockerfile, and another one is named with -f"),
+			"leave -f out, or give the context as a tar archive",
+		}
+	}
+	if b.text, err = read(ctx, tree, fetchedName); err != nil {
+		return nil, fmt.Errorf("read the Dockerfile from standard input: %w", err)
+	}
+	return buildcontext.Entire(filetree.Empty(), ""), nil
+}
+
+// keepStream puts a stream into the working store and returns a tree with nothing else in it.
+func (b *build) keepStream(ctx context.Context, r io.Reader) (*filetree.Tree, error) {
+	w, err := b.store.Create(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.CopyBuffer(w, r, make([]byte, 256<<10)); err != nil {
+		return nil, errors.Join(err, w.Abort(err))
+	}
+	written, err := w.Commit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := kept.Of(written)
+	e, err := f.Entry(ctx, fetchedName)
+	if err != nil {
+		return nil, err
+	}
+	return f.Tree(e)
+}
+
+// openArchive opens a file that is an archive. What can be read once only, such as a pipe, is kept first.
+func (b *build) openArchive(ctx context.Context, name string) (_ buildContext, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open the build context: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	var tree *filetree.Tree
+	release := f.Close
+	if info.Mode().IsRegular() {
+		tree, err = localTree(f, info.Size())
+	} else {
+		tree, err = b.keepStream(ctx, f)
+		release = func() error { return nil }
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the build context %q: %w", name, err), release())
+	}
+	c, err := b.unpack(ctx, tree, fetchedName)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	if c.Kind() != buildcontext.Archive {
+		err := fmt.Errorf("build context %q: it is neither a directory nor a tar archive", name)
+		return nil, errors.Join(&Error{err, fmt.Sprintf("to build a Dockerfile without a context: trowel build - < %s", filepath.Base(name))}, c.Close(), release())
+	}
+	return &withFile{c, release}, nil
+}
+
+// withFile is a context whose archive is read in place.
+type withFile struct {
+	*buildcontext.Fixed
+	release func() error
+}
+
+// Close closes the archive too.
+func (w *withFile) Close() error { return errors.Join(w.Fixed.Close(), w.release()) }
+
+// localFile is the [filetree.Source] of one file that stays open.
+type localFile struct{ file *os.File }
+
+// Open is [filetree.Source]'s.
+func (l *localFile) Open(_ context.Context, ref filetree.Ref) (io.ReadCloser, error) {
+	return struct {
+		*io.SectionReader
+		io.Closer
+	}{io.NewSectionReader(l.file, 0, ref.Size), io.NopCloser(nil)}, nil
+}
+
+func localTree(f *os.File, size int64) (*filetree.Tree, error) {
+	e := filetree.Entry{Path: fetchedName, Type: filetree.Regular, Mode: 0o600, Size: size}
+	return filetree.Empty().ApplyChanges([]filetree.Change{{
+		Entry: e, Source: &localFile{f}, From: filetree.Ref{Path: fetchedName, Size: size},
+	}})
+}
+
+// read reads a small file of a tree.
+func read(ctx context.Context, tree *filetree.Tree, name string) ([]byte, error) {
+	d, err := buildcontext.Entire(tree, name).Dockerfile(ctx)
+	return d.Content, err
+}
+
+// dockerfile reads the Dockerfile and says what to call it.
+func (b *build) dockerfile(ctx context.Context) (name string, text []byte, err error) {
+	switch {
+	case b.text != nil:
+		return "Dockerfile", b.text, nil
+	case isWebAddress(b.Dockerfile):
+		d, err := b.remotes.downloads.Resolve(ctx, b.Dockerfile, "")
+		if err != nil {
+			return "", nil, fmt.Errorf("fetch the Dockerfile: %w", err)
+		}
+		tree, err := d.Tree(ctx, fetchedName)
+		if err != nil {
+			return "", nil, fmt.Errorf("fetch the Dockerfile: %w", err)
+		}
+		text, err = read(ctx, tree, fetchedName)
+		return download.Shown(b.Dockerfile), text, err
+	case b.Dockerfile != standard:
+		d, err := b.sources.contexts[effect.MainContext].Dockerfile(ctx)
+		return d.Name, d.Content, err
+	case b.Stdin == nil:
+		return "", nil, errors.New("the Dockerfile is to be read from standard input, and there is none")
+	}
+	text, err = io.ReadAll(io.LimitReader(b.Stdin, maxDockerfile+1))
+	if err == nil && len(text) > maxDockerfile {
+		err = fmt.Errorf("it has more than %d bytes", maxDockerfile)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("read the Dockerfile from standard input: %w", err)
+	}
+	return "Dockerfile", text, nil
+}
