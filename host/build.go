@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -15,12 +16,14 @@ import (
 	"github.com/trowel-build/trowel/host/config"
 	"github.com/trowel-build/trowel/host/internal/blob"
 	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/cachemount"
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/layer"
 	"github.com/trowel-build/trowel/host/internal/plan"
 	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/host/internal/registry"
 	"github.com/trowel-build/trowel/host/internal/secret"
+	"github.com/trowel-build/trowel/host/internal/sshagent"
 	"github.com/trowel-build/trowel/host/internal/stage"
 )
 
@@ -106,11 +109,15 @@ type build struct {
 	remotes   *remotes
 	targets   *targets
 	secrets   *secret.Store
+	agents    *sshagent.Agents
 	run       stage.Run
 	layers    layer.Options
 	work      *workDir
 	store     *blob.Store
 	memory    *workDir // in memory; nil if there is none
+
+	cacheMounts func() (*cachemount.Store, error) // opened at first use
+	keptMounts  *cachemount.Store                 // those that outlive the build; nil if none were used
 
 	described   []describedInstruction // of plugins
 	contextTree treeFunc               // the index of the whole build context
@@ -166,9 +173,12 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 	if err := b.deliver(made, pusher); err != nil {
 		return Result{}, err
 	}
+	// 7. What else outlives the build.
+	engine.KeepCaches(ctx)
 	if err := engine.Wait(); err != nil {
 		return Result{}, err
 	}
+	b.limitCacheMounts(ctx)
 	return b.result(made), nil
 }
 
@@ -199,6 +209,7 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 		return err
 	}
 	b.remotes = b.newRemotes()
+	b.cacheMounts = sync.OnceValues(b.openCacheMounts)
 	return nil
 }
 
@@ -211,6 +222,9 @@ func (b *build) check() (err error) {
 		return err
 	}
 	if b.secrets, err = secret.NewStore(b.Secrets); err != nil {
+		return err
+	}
+	if b.agents, err = sshagent.Open(b.SSH); err != nil {
 		return err
 	}
 	if b.run, err = b.runOptions(); err != nil {
@@ -288,6 +302,7 @@ func (b *build) engineOptions(plans []*plan.Plan, lowered loweredStages) stage.O
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
 		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Progress: b.progress(),
 		Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
+		Secrets: b.secrets, Agents: b.agents, CacheMounts: b.cacheMounts,
 	}
 }
 

@@ -49,6 +49,7 @@ var homes = map[string][]string{
 	"github.com/spf13/pflag":                              {"cmd/trowel"},
 	"github.com/tonistiigi/dchapes-mode":                  {"host/internal/filecopy"},
 	"github.com/ulikunitz/xz":                             {"host/internal/filecopy"},
+	"golang.org/x/crypto":                                 {"host/internal/sshagent"},
 	"golang.org/x/net":                                    {"host/internal/registry"},
 	"golang.org/x/sync":                                   {"*"},
 	"golang.org/x/sys":                                    {"*"},

@@ -76,6 +76,8 @@ type Request struct {
 	// Isolation of RUN: "auto" or "namespaces".
 	Isolation string
 
+	// CacheMounts says where the caches of RUN --mount=type=cache are kept.
+	CacheMounts CacheMounts
 	// WorkDir is a directory for what a build needs while it runs; it should be on the file system of the local cache.
 	// Empty means the system's directory for temporary files.
 	WorkDir string
@@ -100,6 +102,14 @@ const (
 	Off Switch = false
 	On  Switch = true
 )
+
+// CacheMounts says where the caches of RUN --mount=type=cache are kept on this machine.
+type CacheMounts struct {
+	// Dir is this user's alone; empty means that they end with the build.
+	Dir string
+	// MaxSize in bytes; zero means no limit. A build that exceeds it removes what was not used for longest.
+	MaxSize int64
+}
 
 // Secret says where a secret's value comes from. Printing one shows no value.
 type Secret = secret.Source

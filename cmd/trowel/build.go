@@ -270,6 +270,7 @@ func (p program) openCache(f *buildFlags, settings config.Config, r *host.Reques
 		return nil, nil
 	}
 	r.Caches = append(r.Caches, host.Cache{Name: "local", Backend: c})
+	r.CacheMounts = host.CacheMounts{Dir: mountsBeside(dir), MaxSize: int64(settings.Build.CacheSize)}
 	if r.WorkDir == "" {
 		r.WorkDir = workBeside(dir)
 	}
@@ -295,6 +296,9 @@ func workBeside(cache string) string {
 	}
 	return filepath.Join(cache, "work")
 }
+
+// mountsBeside is where the caches of RUN --mount=type=cache lie.
+func mountsBeside(cache string) string { return filepath.Join(cache, "mounts") }
 
 // report writes what was built to where it was asked for.
 func (p program) report(f *buildFlags, result host.Result) error {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/trowel-build/trowel/builtin/cache/local"
+	"github.com/trowel-build/trowel/host"
 	"github.com/trowel-build/trowel/host/config"
 )
 
@@ -25,24 +28,38 @@ func (p program) cacheListCommand(f *buildFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Short: "List what the cache holds, the most recently used first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withCache(f, func(c *local.Cache) error { return p.listCache(cmd.Context(), c) })
+			return p.withCache(cmd.Context(), f, func(c *local.Cache, mounts string) error { return p.listCache(cmd.Context(), c, mounts) })
 		},
 	}
 }
 
-func (p program) listCache(ctx context.Context, c *local.Cache) error {
+func (p program) listCache(ctx context.Context, c *local.Cache, mountsDir string) error {
 	entries, err := c.List(ctx)
 	if err != nil {
 		return err
 	}
+	mounts, err := host.ListCacheMounts(ctx, mountsDir)
+	if err != nil {
+		return err
+	}
 	var total int64
-	for _, e := range entries {
-		total += e.Bytes
-		if _, err := fmt.Fprintf(p.stdout, "%s  %12d  %s%s\n", e.LastUsed.UTC().Format(time.RFC3339), e.Bytes, e.Key, e.Digest); err != nil {
+	show := func(used time.Time, bytes int64, what string) error {
+		total += bytes
+		_, err := fmt.Fprintf(p.stdout, "%s  %12d  %s\n", used.UTC().Format(time.RFC3339), bytes, what)
+		return err
+	}
+	for _, m := range slices.Backward(mounts) {
+		// The namespace of an ID is mostly empty.
+		if err := show(m.LastUsed, m.Bytes, "cache mount "+host.Printable(strings.TrimPrefix(m.ID, "/"))); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(p.stdout, "%d entries, %d bytes\n", len(entries), total)
+	for _, e := range entries {
+		if err := show(e.LastUsed, e.Bytes, string(e.Key)+string(e.Digest)); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(p.stdout, "%d entries, %d bytes\n", len(entries)+len(mounts), total)
 	return err
 }
 
@@ -64,14 +81,7 @@ func (p program) cachePruneCommand(f *buildFlags) *cobra.Command {
 				}
 				options.KeepBytes = int64(size)
 			}
-			return p.withCache(f, func(c *local.Cache) error {
-				freed, err := c.Prune(cmd.Context(), options)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(p.stdout, "removed %d entries, %d bytes\n", freed.Entries, freed.Bytes)
-				return err
-			})
+			return p.withCache(cmd.Context(), f, func(c *local.Cache, mounts string) error { return p.pruneCache(cmd.Context(), c, mounts, options) })
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "remove everything")
@@ -80,8 +90,27 @@ func (p program) cachePruneCommand(f *buildFlags) *cobra.Command {
 	return cmd
 }
 
-// withCache calls do with the local cache.
-func (p program) withCache(f *buildFlags, do func(*local.Cache) error) error {
+// pruneCache removes cache mounts before all else: that alone may take a user namespace.
+func (p program) pruneCache(ctx context.Context, c *local.Cache, mountsDir string, options local.PruneOptions) error {
+	limits := host.CacheMountLimits{All: options.Scope == local.ScopeAll, OlderThan: options.OlderThan, Keep: options.KeepBytes}
+	if options == (local.PruneOptions{}) {
+		limits.Keep = c.MaxSize()
+	}
+	mounts, err := host.PruneCacheMounts(ctx, mountsDir, limits)
+	if err != nil {
+		return err
+	}
+	freed, err := c.Prune(ctx, options)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "removed %d entries, %d bytes\n", freed.Entries+mounts.Entries, freed.Bytes+mounts.Bytes)
+	return err
+}
+
+// withCache calls do with the local cache and the directory of cache mounts. What takes a user namespace is done by this same
+// command line in one.
+func (p program) withCache(ctx context.Context, f *buildFlags, do func(c *local.Cache, mounts string) error) error {
 	settings, err := p.loadConfig(f)
 	if err != nil {
 		return usageError{err}
@@ -94,5 +123,13 @@ func (p program) withCache(f *buildFlags, do func(*local.Cache) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(c), c.Close())
+	err = errors.Join(do(c, mountsBeside(dir)), c.Close())
+	code, again, inner := p.inUserNamespace(ctx, err, func() error { return nil })
+	switch {
+	case !again:
+		return err
+	case inner == nil && code != 0:
+		return exitStatus(code)
+	}
+	return inner
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"archive/tar"
 	"bufio"
+	"crypto/ed25519"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/ssh"
 )
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
@@ -30,6 +33,16 @@ func setModTime(ts *testscript.TestScript, neg bool, args []string) {
 	for _, f := range args[1:] {
 		check(ts, os.Chtimes(ts.MkAbs(f), time.Time{}, time.Unix(seconds, 0)))
 	}
+}
+
+// makeKey writes a private key for SSH: sshkey FILE.
+func makeKey(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "sshkey FILE")
+	_, key, err := ed25519.GenerateKey(nil)
+	check(ts, err)
+	block, err := ssh.MarshalPrivateKey(key, "")
+	check(ts, err)
+	check(ts, os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(block), 0o600))
 }
 
 // fill puts variables of the scenario into a file, where it has "@NAME@": fill FILE.

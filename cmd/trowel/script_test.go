@@ -64,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"terminate": terminate,
 			"web":       serveWeb,
 			"fill":      fill,
+			"sshkey":    makeKey,
 			"mtime":     setModTime,
 			"flip":      flip,
 			"running":   running,

@@ -68,6 +68,7 @@ func commands() map[string]*command {
 		"sleep":      {"", 1, sleep},
 		"daemon":     {"", 1, daemon},
 		"interfaces": {"", 1, interfaces},
+		"agent":      {"", 0, askAgent},
 	}
 }
 
@@ -210,6 +211,32 @@ func daemon(i *invocation) error {
 	cmd.Dir = i.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd.Start()
+}
+
+// askAgent prints what the SSH agent says to being asked to forget its keys (5 is a failure), and how many it lists.
+func askAgent(i *invocation) error {
+	conn, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ask := func(kind byte) ([]byte, error) {
+		answer := make([]byte, 4096)
+		if _, err := conn.Write([]byte{0, 0, 0, 1, kind}); err != nil {
+			return nil, err
+		}
+		n, err := io.ReadAtLeast(conn, answer, 5)
+		return answer[4:n], err
+	}
+	forgot, err := ask(19)
+	if err != nil {
+		return err
+	}
+	keys, err := ask(11)
+	if err != nil {
+		return err
+	}
+	return i.print("agent: forget", forgot[0], "keys", keys[4])
 }
 
 // interfaces prints the names of the network's interfaces.

@@ -153,7 +153,7 @@ func mustBeEmpty(root *os.Root) error {
 		switch name {
 		case "lost+found": // of a volume's root
 			continue
-		case "work", "plugins", "compiled": // where builds work and plugins are installed, which may be there first
+		case "work", "mounts", "plugins", "compiled": // where builds work and plugins are installed, which may be there first
 			continue
 		case formatFile, versionDir: // may have appeared since we looked: another process sets up
 			continue
@@ -173,6 +173,9 @@ func writeFormat(root *os.Root) error {
 	}
 	return root.Rename(name, formatFile)
 }
+
+// MaxSize is how large the cache may become, in bytes; zero means no limit.
+func (c *Cache) MaxSize() int64 { return c.maxSize }
 
 // Close gives up the process's claim on what it was writing. Content that was answered stays readable.
 func (c *Cache) Close() error {

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"hash"
 	"reflect"
+	"slices"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
@@ -109,7 +110,7 @@ func StepSum(circumstances string, effects []effect.Effect, inputs []Input) (Sum
 	h.string(circumstances)
 	for _, e := range effects {
 		if x, ok := e.(effect.Exec); ok {
-			x.Unkeyed = nil
+			x.Unkeyed, x.Mounts = nil, mountKeys(x.Mounts)
 			e = x
 		}
 		if c, ok := e.(effect.Copy); ok {
@@ -136,6 +137,22 @@ func copyKey(c effect.Copy) effect.Copy {
 	}
 	c.Sources = sources
 	return c
+}
+
+// mountKeys leaves out of a process's mounts where their files come from, as copyKey does, and which cache it is: what a
+// process finds in one must not matter.
+func mountKeys(mounts []effect.Mount) []effect.Mount {
+	out := slices.Clone(mounts)
+	for i := range out {
+		m := &out[i]
+		if m.ReadsFiles() {
+			m.From, m.Source = effect.Location{}, ""
+		}
+		if m.Kind == effect.MountCache {
+			m.ID, m.Sharing = "", ""
+		}
+	}
+	return out
 }
 
 // DefinitionKey is the key of a step whose inputs are known by definition, on a chain of definitions.

@@ -89,6 +89,9 @@ func (t *Tiers) WithOwn(c sdk.Cache) *Tiers {
 	return t.with(append([]*backend{own}, t.tiers...))
 }
 
+// Remote are those of the backends that are not on this machine.
+func (t *Tiers) Remote() *Tiers { return t.only(func(b *backend) bool { return b.Place == Remote }) }
+
 // with is t with other backends.
 func (t *Tiers) with(tiers []*backend) *Tiers {
 	return &Tiers{tiers: tiers, damaged: t.damaged, warn: t.warn, fills: t.fills}

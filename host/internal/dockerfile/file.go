@@ -144,6 +144,14 @@ type (
 // Mounts are the --mount flags of a RUN. Only From is known: BuildKit reads the other keys once it expands them.
 func Mounts(c *Run) []*Mount { return instructions.GetMounts(c) }
 
+// ExpandMounts are the --mount flags of a RUN with all their keys, each value expanded.
+func ExpandMounts(c *Run, expand func(word string) (string, error)) ([]*Mount, error) {
+	if err := c.Expand(expand); err != nil {
+		return nil, err
+	}
+	return instructions.GetMounts(c), nil
+}
+
 // Network is the --network of a RUN: "default", "none" or "host".
 func Network(c *Run) string { return instructions.GetNetwork(c) }
 

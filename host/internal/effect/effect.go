@@ -32,6 +32,8 @@ type Exec struct {
 	Hosts string
 	// Scripts are files that the process sees read-only below /dev/pipes while it runs: heredocs that start with "#!".
 	Scripts []File
+	// Mounts are made in the order of their targets.
+	Mounts []Mount
 }
 
 // Network is what a process can reach.

@@ -1,8 +1,10 @@
 package executor
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,18 +100,66 @@ func (a *assembly) place(m wireMount, mount int) error {
 	}
 	target, err := in(a.root, m.Target)
 	if errors.Is(err, unix.ENOENT) {
-		var ours bool
-		if ours, err = a.makeTargetInDev(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR); err != nil {
-			return err
-		}
-		if !ours {
-			return failure("open mount target", m.Target, unix.ENOENT)
-		}
+		err = a.makeTarget(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR)
 	} else if err = errors.Join(err, unix.Close(target)); err != nil {
-		return failure("open mount target", m.Target, err)
+		err = failure("open mount target", m.Target, err)
+	}
+	if err != nil {
+		return err
 	}
 	if m.ReadOnly || m.Kind == MountFile {
 		return attachReadOnly(a.root, m.Target, mount)
 	}
 	return attachIn(a.root, m.Target, mount)
+}
+
+// makeTarget makes what is missing of a mount target inside another mount, such as /dev or a cache. In the root file system
+// itself nothing is made: it would end up in the layer.
+func (a *assembly) makeTarget(target string, directory bool) error {
+	var root unix.Stat_t
+	if err := unix.Fstat(a.root, &root); err != nil {
+		return failure("make mount target", target, err)
+	}
+	parts := elements(target)
+	for i := range parts {
+		path := strings.Join(parts[:i+1], "/")
+		fd, err := in(a.root, path)
+		if errors.Is(err, unix.ENOENT) {
+			err = a.makeTargetPart(strings.Join(parts[:i], "/"), parts[i], directory || i < len(parts)-1, root.Dev)
+		} else if err == nil {
+			err = unix.Close(fd)
+		}
+		if errors.Is(err, unix.ENOENT) {
+			return failure("open mount target", target, err)
+		}
+		if err != nil {
+			return failure("make mount target", target, err)
+		}
+	}
+	return nil
+}
+
+// makeTargetPart makes one element of a mount target, unless its directory is on the device of the root file system.
+func (a *assembly) makeTargetPart(dir, name string, directory bool, root uint64) (err error) {
+	fd, err := in(a.root, cmp.Or(dir, "."))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	switch {
+	case st.Dev == root:
+		return unix.ENOENT
+	case directory:
+		err = unix.Mkdirat(fd, name, 0o755)
+	default:
+		err = unix.Mknodat(fd, name, unix.S_IFREG|0o644, 0)
+	}
+	if errors.Is(err, unix.EEXIST) { // a link that leads nowhere, or somebody else was faster: it is opened next
+		return nil
+	}
+	return err
 }

@@ -2,7 +2,6 @@ package executor
 
 import (
 	"errors"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,40 +105,4 @@ func (a *assembly) mountBelowDev() error {
 		}
 	}
 	return nil
-}
-
-// makeTargetInDev makes what is missing of a mount target below /dev. It stays on /dev's own file system, and says whether
-// the target lies there.
-func (a *assembly) makeTargetInDev(target string, directory bool) (bool, error) {
-	rest, below := strings.CutPrefix(target, "/dev/")
-	if !below {
-		return false, nil
-	}
-	parts := elements(rest)
-	path := ""
-	for i, part := range parts {
-		path += part
-		var err error
-		if i < len(parts)-1 || directory {
-			err = unix.Mkdirat(a.dev, path, 0o755)
-		} else {
-			err = unix.Mknodat(a.dev, path, unix.S_IFREG|0o644, 0)
-		}
-		if err != nil && !errors.Is(err, unix.EEXIST) {
-			return true, failure("make mount target", target, err)
-		}
-		if err := a.staysInDev(path, target); err != nil {
-			return true, err
-		}
-		path += "/"
-	}
-	return true, nil
-}
-
-func (a *assembly) staysInDev(path, target string) error {
-	fd, err := resolve(a.dev, path, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV)
-	if err != nil {
-		return failure("make mount target", target, err)
-	}
-	return errorOf("close mount target", unix.Close(fd))
 }

@@ -222,8 +222,16 @@ func TestErrors(t *testing.T) {
 		line, column int
 		want, hint   string
 	}{
-		{"cache mount", "FROM a\nRUN --mount=type=cache,target=/x \\\n make", 2, 5, "RUN: --mount=type=cache is not supported yet", ""},
-		{"default mount", "FROM a\nRUN --mount=target=/x make type=cache", 2, 5, "RUN: --mount=type=bind is not supported yet", ""},
+		{"mount type", "FROM a\nRUN --mount=type=cach,target=/x \\\n make", 2, 5, `RUN: --mount: unsupported mount type "cach" (did you mean cache?)`, ""},
+		{"mount key", "FROM a\nRUN --mount=type=cache,taget=/x make", 2, 5, "RUN: --mount: unexpected key 'taget' in 'taget=/x' (did you mean target?)", ""},
+		{"mount on root", "FROM a\nRUN --mount=target=/ make", 2, 20, "RUN: --mount: nothing can be mounted on the root directory: name a target below it", ""},
+		{"mount on working directory", "FROM a\nRUN --mount=target=. make", 2, 20, "RUN: --mount: nothing can be mounted on the root directory: name a target below it", ""},
+		{"mount variable", "FROM a\nRUN --mount=target=${x? make", 2, 20, `RUN: expand "${x?": syntax error: missing '}'`, ""},
+		{"secret without anything", "FROM a\nRUN --mount=type=secret make", 2, 5, "RUN: --mount: invalid secret mount. one of source, target required", ""},
+		{"secret variable", "FROM a\nRUN --mount=type=secret,id=x,env=A=B make", 2, 5, "RUN: --mount: env=A=B is no name of a variable", ""},
+		{"tmpfs from", "FROM b AS s\nFROM a\nRUN --mount=type=tmpfs,target=/x,from=s make", 3, 31, "RUN: --mount: a mount of type tmpfs is empty: it has neither from nor source", ""},
+		{"ssh source", "FROM a\nRUN --mount=type=ssh,source=/x make", 2, 5, "RUN: --mount: a mount of type ssh has no source: name the agent with id", ""},
+		{"mode of bind", "FROM a\nRUN --mount=target=/x,mode=0700 make", 2, 5, `RUN: --mount: mode not allowed for "bind" type mounts`, ""},
 		{"insecure", "FROM a\nRUN --security=insecure make", 2, 5, "RUN: --security=insecure is not supported yet", ""},
 		{"empty exec", "FROM a\nRUN []", 2, 0, "nothing to run", ""},
 		{"script named as a path", "FROM a\nRUN <<a/b\n#!/bin/sh\na/b", 2, 7, "cannot be a path", ""},
@@ -255,8 +263,8 @@ func TestErrors(t *testing.T) {
 		{"empty name", "FROM a\nENV $X=1", 2, 0, "name of a variable is empty", ""},
 		{"empty volume", "FROM a\nVOLUME /a $X", 2, 11, "path of a volume is empty", ""},
 		{
-			"trigger", "FROM a AS b\nONBUILD RUN --mount=type=ssh x\nFROM b\nENV A=1", 3, 0,
-			`ONBUILD trigger "RUN --mount=type=ssh x" of the base: --mount=type=ssh is not supported yet`, "",
+			"trigger", "FROM a AS b\nONBUILD RUN --mount=type=ssh,source=x x\nFROM b\nENV A=1", 3, 0,
+			`ONBUILD trigger "RUN --mount=type=ssh,source=x x" of the base: --mount: a mount of type ssh has no source: name the agent with id`, "",
 		},
 	}
 	for _, test := range tests {

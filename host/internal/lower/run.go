@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -25,6 +24,9 @@ func (l *lowering) run(c *dockerfile.Run, step *Step) error {
 		Env: l.vars.list(), Unkeyed: proxies(l.plan.BuildArgs), Dir: l.dir(), User: l.config.User,
 		Network: effect.Network(dockerfile.Network(c)),
 	}
+	if err := l.mounts(c, &exec); err != nil {
+		return err
+	}
 	var summary string
 	var err error
 	if exec.Args, exec.Scripts, summary, err = l.commandLine(c); err != nil {
@@ -39,20 +41,11 @@ func (l *lowering) run(c *dockerfile.Run, step *Step) error {
 
 // refuseRun names what RUN asks for and does not get.
 func (l *lowering) refuseRun(c *dockerfile.Run) error {
-	if len(dockerfile.Mounts(c)) > 0 {
-		kind := "bind"
-		if m := mountType.FindStringSubmatch(l.in.Text()); m != nil {
-			kind = m[1]
-		}
-		return l.fail("--mount", fmt.Errorf("--mount=type=%s is not supported yet", kind), "")
-	}
 	if s := dockerfile.Security(c); s != "sandbox" {
 		return l.fail("--security", fmt.Errorf("--security=%s is not supported yet", s), "")
 	}
 	return nil
 }
-
-var mountType = regexp.MustCompile(`--mount=\S*?\btype=(\w+)`)
 
 // commandLine is what RUN executes: the JSON form as it is; otherwise the shell with the text, or with the heredoc that
 // is the whole of it. A heredoc that starts with "#!" is a script of its own. Summary is what the step's name says of it.

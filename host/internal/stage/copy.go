@@ -42,7 +42,7 @@ func (b *builder) copy(ctx context.Context, c effect.Copy) (_ []filetree.Change,
 	}
 	changes, err := filecopy.Plan(tree, spec)
 	if err != nil {
-		return nil, done, b.engine.explainMissing(ctx, c, err)
+		return nil, done, b.engine.explainMissing(ctx, c.Sources, err)
 	}
 	// What was hashed for the cache keys must be what is written: a file that changes in between fails the build.
 	return changes, done, b.engine.digestChanges(ctx, changes)
@@ -115,32 +115,18 @@ func (e *Engine) contextTree(ctx context.Context, at effect.Location) (*filetree
 	})
 }
 
-func wantedOf(effects []effect.Effect, at effect.Location) []string {
-	var wanted []string
-	for _, x := range effects {
-		if c, ok := x.(effect.Copy); ok {
-			for _, src := range c.Sources {
-				if src.From == at {
-					wanted = append(wanted, src.Paths...)
-				}
-			}
-		}
-	}
-	return wanted
-}
-
 // digestChanges fills in the content digests of files that nobody read yet.
 func (e *Engine) digestChanges(ctx context.Context, changes []filetree.Change) error {
 	return e.Contexts[effect.MainContext].Digests(ctx, changes)
 }
 
 // explainMissing lets the build context say why it lacks a file: an ignore rule may hide it.
-func (e *Engine) explainMissing(ctx context.Context, c effect.Copy, err error) error {
+func (e *Engine) explainMissing(ctx context.Context, sources []effect.CopySource, err error) error {
 	missing, ok := errors.AsType[*filecopy.MissingError](err)
 	if !ok {
 		return err
 	}
-	for _, src := range c.Sources {
+	for _, src := range sources {
 		if at, ok := e.Contexts[src.From.Context]; ok && src.From.Context != "" {
 			if better := at.Missing(ctx, missing.Path); better != nil {
 				return better

@@ -11,6 +11,7 @@
 //	stage.go      the loop of one stage         shared.go  steps that stages of several platforms have in common
 //	effects.go    the effects of a step: one, or several that make one layer
 //	copy.go       effects that need no process      exec.go   the one that does
+//	mount.go      what its mounts show: files, secrets; agent.go, cachemount.go
 //	commit.go     changes → layer → cache           layer.go  a layer, whatever it comes from
 package stage
 
@@ -31,6 +32,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/base"
 	"github.com/trowel-build/trowel/host/internal/blob"
 	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/cachemount"
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/executor"
@@ -40,6 +42,8 @@ import (
 	"github.com/trowel-build/trowel/host/internal/plan"
 	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/host/internal/rootfs"
+	"github.com/trowel-build/trowel/host/internal/secret"
+	"github.com/trowel-build/trowel/host/internal/sshagent"
 )
 
 // Options are what the stages of one build share. All fields are required unless they say otherwise.
@@ -69,6 +73,11 @@ type Options struct {
 	CannotRun error
 	// Run is what all processes have in common.
 	Run Run
+	// Secrets and Agents are those that processes may be shown; nil for none.
+	Secrets *secret.Store
+	Agents  *sshagent.Agents
+	// CacheMounts opens what keeps the directories of cache mounts.
+	CacheMounts func() (*cachemount.Store, error)
 	// Publish is told of each layer of the image as soon as there is one, even if it is still being written; nil for
 	// nobody.
 	Publish  func(*Layer)
@@ -125,6 +134,8 @@ type Engine struct {
 	mu          sync.Mutex
 	imageLayers map[*base.Image][]*Layer
 	shared      map[sharedStep]*lazy[*Layer]
+	shown       map[shownFiles]*lazy[string] // directories with files that are mounted
+	usedCaches  map[cache.Sum]*usedCache
 
 	// background is what must be done before the build is, but nothing waits for: storing in caches.
 	background errgroup.Group
@@ -135,6 +146,7 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		Options: o, stages: map[string]*Stage{}, contextTrees: map[string]*lazy[*filetree.Tree]{}, remotes: map[effect.Location]*lazy[Remote]{},
 		imageLayers: map[*base.Image][]*Layer{}, shared: map[sharedStep]*lazy[*Layer]{},
+		shown: map[shownFiles]*lazy[string]{}, usedCaches: map[cache.Sum]*usedCache{},
 	}
 	if err := e.lookAround(); err != nil {
 		return nil, err

@@ -50,26 +50,8 @@ func (e *Engine) keepUpper(l *Layer, root executor.Rootfs) {
 // process runs a process on the stage's layers and finds out what it changed.
 func (b *builder) process(ctx context.Context, st *step, x effect.Exec) ([]filetree.Change, executor.Rootfs, error) {
 	e := b.engine
-	root, view, err := b.rootfs(ctx)
+	root, err := b.start(ctx, st, x)
 	if err != nil {
-		return nil, root, err
-	}
-	user, err := rootfs.LookupUser(ctx, view, x.User)
-	if err != nil {
-		return nil, root, err
-	}
-	out := e.output(st)
-	err = e.Launcher.Run(ctx, root, executor.Process{
-		Args: x.Args, Env: environment(x, user.Home), Dir: x.Dir,
-		User:    executor.User{UID: user.UID, GID: user.GID, Groups: user.Groups},
-		Network: network(x.Network), Hostname: e.Run.Hostname,
-		Mounts: scripts(x.Scripts), ResolvConf: e.Run.ResolvConf, Hosts: []byte(x.Hosts),
-		Stdout: out("stdout"), Stderr: out("stderr"),
-	})
-	if err != nil {
-		if exit, ok := errors.AsType[*executor.ExitError](err); ok {
-			err = fmt.Errorf("%s: %w", strings.Join(x.Args, " "), exit)
-		}
 		return nil, root, err
 	}
 	// The layer below was written while the process ran; what it says of its files is what they are compared with.
@@ -81,29 +63,55 @@ func (b *builder) process(ctx context.Context, st *step, x effect.Exec) ([]filet
 	return changes, root, err
 }
 
-// rootfs makes the stage's layers real, with an empty directory on top for what a process changes.
-func (b *builder) rootfs(ctx context.Context) (executor.Rootfs, *filetree.Tree, error) {
+// start runs a process to its end.
+func (b *builder) start(ctx context.Context, st *step, x effect.Exec) (root executor.Rootfs, err error) {
 	e := b.engine
-	names, err := b.directories(ctx)
+	shown, err := b.materialise(ctx, x.Mounts)
+	defer func() { err = errors.Join(err, shown.release()) }()
 	if err != nil {
-		return executor.Rootfs{}, nil, err
+		return root, err
+	}
+	root, targets, err := b.rootfs(ctx, shown.targets)
+	if err != nil {
+		return root, err
 	}
 	view, err := b.current(ctx)
 	if err != nil {
-		return executor.Rootfs{}, nil, err
+		return root, err
 	}
-	if len(names) > rootfs.MaxLowers {
-		if names, err = e.flatten(ctx, names); err != nil {
-			return executor.Rootfs{}, nil, err
-		}
-		b.dirs = slices.Clone(names)
+	user, err := rootfs.LookupUser(ctx, view, x.User)
+	if err != nil {
+		return root, err
 	}
+	out := e.output(st)
+	err = e.Launcher.Run(ctx, root, executor.Process{
+		Args: x.Args, Env: environment(x, shown.env, user.Home), Dir: x.Dir,
+		User:    executor.User{UID: user.UID, GID: user.GID, Groups: user.Groups},
+		Network: network(x.Network), Hostname: e.Run.Hostname,
+		Mounts: append(scripts(x.Scripts), shown.at(targets)...), ResolvConf: e.Run.ResolvConf, Hosts: []byte(x.Hosts),
+		Stdout: out("stdout"), Stderr: out("stderr"),
+	})
+	if exit, ok := errors.AsType[*executor.ExitError](err); ok {
+		err = fmt.Errorf("%s: %w", strings.Join(x.Args, " "), exit)
+	}
+	return root, err
+}
+
+// rootfs makes the stage's layers real, with an empty directory on top for what a process changes, and the places that
+// something will be mounted on. Those of the targets come back as they were resolved.
+func (b *builder) rootfs(ctx context.Context, targets []rootfs.Target) (executor.Rootfs, []string, error) {
+	e := b.engine
 	root := executor.Rootfs{LayersDir: e.Dir}
-	for _, at := range []*string{&root.Upper, &root.Work, &root.Merged} {
-		*at = filepath.Join(e.Dir, e.place())
-		if err := os.Mkdir(*at, 0o755); err != nil {
-			return root, nil, err
-		}
+	names, err := b.lowers(ctx)
+	if err != nil {
+		return root, nil, err
+	}
+	view, err := b.current(ctx)
+	if err != nil {
+		return root, nil, err
+	}
+	if err := e.makePlaces(&root.Upper, &root.Work, &root.Merged); err != nil {
+		return root, nil, err
 	}
 	if err := rootfs.MakeUpper(root.Upper, view, e.trees()); err != nil {
 		return root, nil, err
@@ -112,16 +120,42 @@ func (b *builder) rootfs(ctx context.Context) (executor.Rootfs, *filetree.Tree, 
 	if err := os.Mkdir(filepath.Join(e.Dir, stub), 0o755); err != nil {
 		return root, nil, err
 	}
-	stubs, err := rootfs.MakeStubs(filepath.Join(e.Dir, stub), view, standardTargets, e.trees())
+	stubs, err := rootfs.MakeStubs(filepath.Join(e.Dir, stub), view, append(slices.Clone(standardTargets), targets...), e.trees())
 	if err != nil {
 		return root, nil, err
 	}
-	if stubs.Made || len(names) == 0 {
-		names = append(slices.Clone(names), stub)
+	if root.Lowers = names; stubs.Made || len(names) == 0 {
+		root.Lowers = append([]string{stub}, names...)
 	}
+	return root, stubs.Targets[len(standardTargets):], nil
+}
+
+// lowers are the directories of the stage's layers, topmost first.
+func (b *builder) lowers(ctx context.Context) ([]string, error) {
+	names, err := b.directories(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) > rootfs.MaxLowers {
+		if names, err = b.engine.flatten(ctx, names); err != nil {
+			return nil, err
+		}
+		b.dirs = slices.Clone(names)
+	}
+	names = slices.Clone(names)
 	slices.Reverse(names)
-	root.Lowers = names
-	return root, view, nil
+	return names, nil
+}
+
+// makePlaces makes empty directories.
+func (e *Engine) makePlaces(paths ...*string) error {
+	for _, at := range paths {
+		*at = filepath.Join(e.Dir, e.place())
+		if err := os.Mkdir(*at, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // flatten merges the lowest directories of a very long stage into one, so that overlayfs can stack them.
@@ -143,8 +177,8 @@ func (e *Engine) flatten(ctx context.Context, names []string) ([]string, error) 
 }
 
 // environment is what a process sees. HOME comes from the user's passwd entry, as runc has it, where the image sets none.
-func environment(x effect.Exec, home string) []string {
-	env := append(slices.Clone(x.Env), x.Unkeyed...)
+func environment(x effect.Exec, secrets []string, home string) []string {
+	env := slices.Concat(x.Env, x.Unkeyed, secrets)
 	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }) {
 		env = append(env, "HOME="+home)
 	}

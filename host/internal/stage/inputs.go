@@ -6,20 +6,14 @@ import (
 
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/effect"
-	"github.com/trowel-build/trowel/host/internal/filecopy"
-	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
 // defineInputs says what the effects of a step read, as far as it is known before anything runs: the files of a context by
 // their content, what is elsewhere by what stands for it, and those of a stage or an image by what they are copied from.
 func (e *Engine) defineInputs(ctx context.Context, st *step) error {
 	st.inputsKnown = true
-	for _, x := range st.Effects {
-		c, ok := x.(effect.Copy)
-		if !ok {
-			continue
-		}
-		for _, src := range c.Sources {
+	for _, r := range readings(st.Effects) {
+		for _, src := range r.Sources {
 			if !e.isBuilt(src) {
 				continue
 			}
@@ -30,7 +24,7 @@ func (e *Engine) defineInputs(ctx context.Context, st *step) error {
 			st.inputs = append(st.inputs, cache.StageInput(chain, src.Paths))
 			st.inputsKnown = false
 		}
-		in, err := e.readInputs(ctx, c, e.contextTree, func(src effect.CopySource) bool { return !e.isBuilt(src) })
+		in, err := e.readInputs(ctx, r, e.contextTree, func(src effect.CopySource) bool { return !e.isBuilt(src) })
 		if err != nil {
 			return err
 		}
@@ -51,12 +45,8 @@ func (b *builder) contentInputs(ctx context.Context, st *step) ([]cache.Input, e
 		return st.inputs, nil
 	}
 	var inputs []cache.Input
-	for _, x := range st.Effects {
-		c, ok := x.(effect.Copy)
-		if !ok {
-			continue
-		}
-		in, err := b.engine.readInputs(ctx, c, b.sourceTree, func(effect.CopySource) bool { return true })
+	for _, r := range readings(st.Effects) {
+		in, err := b.engine.readInputs(ctx, r, b.sourceTree, func(effect.CopySource) bool { return true })
 		if err != nil {
 			return nil, fmt.Errorf("digest what the step reads: %w", err)
 		}
@@ -65,21 +55,21 @@ func (b *builder) contentInputs(ctx context.Context, st *step) ([]cache.Input, e
 	return inputs, nil
 }
 
-// readInputs are what a copy reads of those of its sources that are wanted: what stands for each that is elsewhere, and a
+// readInputs are what a copy or a mount reads of those of its sources that are wanted: what stands for each that is elsewhere, and a
 // digest of the files that it selects of all others.
-func (e *Engine) readInputs(ctx context.Context, c effect.Copy, tree sourceTree, wanted func(effect.CopySource) bool) ([]cache.Input, error) {
+func (e *Engine) readInputs(ctx context.Context, r reading, tree sourceTree, wanted func(effect.CopySource) bool) ([]cache.Input, error) {
 	var inputs []cache.Input
-	files := c
+	files := r
 	files.Sources = nil
-	for _, src := range c.Sources {
+	for _, src := range r.Sources {
 		switch {
 		case !wanted(src):
 		case src.From.IsRemote():
-			r, err := e.remote(ctx, src.From)
+			found, err := e.remote(ctx, src.From)
 			if err != nil {
 				return nil, err
 			}
-			inputs = append(inputs, cache.RemoteInput(r.Identity(), src.Paths))
+			inputs = append(inputs, cache.RemoteInput(found.Identity(), src.Paths))
 		default:
 			files.Sources = append(files.Sources, src)
 		}
@@ -91,16 +81,11 @@ func (e *Engine) readInputs(ctx context.Context, c effect.Copy, tree sourceTree,
 	return append(inputs, in), err
 }
 
-// fileInput digests the files that a copy selects. Which they are does not depend on where they go, so the copy is planned
-// into an empty tree; and names of owners are left to the key's text, as an empty tree knows none.
-func (e *Engine) fileInput(ctx context.Context, c effect.Copy, tree sourceTree) (cache.Input, error) {
-	spec, err := e.copySpec(ctx, c, tree)
+// fileInput digests the files that are read.
+func (e *Engine) fileInput(ctx context.Context, r reading, tree sourceTree) (cache.Input, error) {
+	changes, err := e.filesOf(ctx, r, tree)
 	if err != nil {
-		return cache.Input{}, err
-	}
-	changes, err := filecopy.Plan(filetree.Empty(), spec)
-	if err != nil {
-		return cache.Input{}, e.explainMissing(ctx, c, err)
+		return cache.Input{}, e.explainMissing(ctx, r.Sources, err)
 	}
 	if err := e.digestChanges(ctx, changes); err != nil {
 		return cache.Input{}, err

@@ -154,19 +154,6 @@ func (b *builder) startNeeds(ctx context.Context) {
 	}
 }
 
-// locations are the places that effects read files from.
-func locations(effects []effect.Effect) []effect.Location {
-	var at []effect.Location
-	for _, x := range effects {
-		if c, ok := x.(effect.Copy); ok {
-			for _, src := range c.Sources {
-				at = append(at, src.From)
-			}
-		}
-	}
-	return at
-}
-
 // takeBase starts with the layers of the base.
 func (b *builder) takeBase(ctx context.Context) error {
 	layers, err := b.engine.baseLayers(ctx, b.stage.base, b.stage.platform)
