@@ -18,8 +18,9 @@ func TestTutorialEverywhere(t *testing.T) {
 func TestNewEverywhere(t *testing.T) {
 	install(t, "clang", "lld", "rustc", "libstd-rust-dev-wasm32")
 	for _, language := range []string{"c", "rust", "as"} {
-		for _, kind := range []string{"instruction", "credential"} {
+		for _, kind := range []string{"cache", "credential", "instruction"} {
 			t.Run(kind+" in "+language, func(t *testing.T) {
+				t.Parallel()
 				script := `
 					trowel plugin new ` + kind + ` a-plugin --lang ` + language + `
 					cd a-plugin

@@ -27,6 +27,12 @@ export class Plugin {
   plan(call: Value): Value { return unsupported(); }
   /** The credential for a registry, or fail("not_mine", …). */
   credential(request: Value): Value { return unsupported(); }
+  /** The request that reaches an object of a cache by "GET", "HEAD" or "PUT": its "url" and, if it likes, its "header". */
+  object(method: string, name: string): Value { return unsupported(); }
+  /** An operation of a cache. objects() makes them all of what object() says. */
+  cache(op: CacheOp, request: Value): Value { return objects(this, op, request); }
+  /** What a cache has beyond the look-ups: "upload-planner" or "blob-writer". */
+  features: string[] = ["upload-planner"];
 }
 
 /** Makes a failure: the code is "invalid", "not_mine", "unavailable" and so on, see package sdk. */
@@ -210,6 +216,203 @@ export function get(url: string): Value {
   return orError(responses[0], responses[0].get("error"));
 }
 
+// A cache in which each record and each blob is an object of its own. Package sdk/objects does the same for Go, with the same
+// names of objects, and with retries.
+
+export enum CacheOp { GetRecords = 10, PutRecords, StatBlobs, GetBlob, PutBlob, PlanPut, FinishPut }
+
+/** Performs an operation of a cache by what its object() says. */
+export function objects(plugin: Plugin, op: CacheOp, request: Value): Value {
+  switch (op) {
+    case CacheOp.GetRecords: return getRecords(plugin, request.get("keys").list);
+    case CacheOp.PutRecords: return putRecords(plugin, request.get("records").list);
+    case CacheOp.StatBlobs: {
+      const blobs = statBlobs(plugin, request.get("digests").list);
+      return blobs.failed ? blobs : object().set("blobs", blobs);
+    }
+    case CacheOp.GetBlob: {
+      const held = statBlobs(plugin, [request.get("digest")]);
+      if (held.failed) return held;
+      const name = blobName(request.get("digest").text);
+      if (name == "") return fail("invalid", "a blob has a digest that is none of SHA-256");
+      return held.list.length == 0 ? fail("not_found", "not found") : transfer(plugin, "GET", name);
+    }
+    case CacheOp.PlanPut: return planPut(plugin, request.get("blob"));
+    case CacheOp.FinishPut: return object(); // the server shows an object when it has all of it
+    default: return unsupported();
+  }
+}
+
+const MAX_RECORD = 1 << 20;
+
+function getRecords(plugin: Plugin, keys: Value[]): Value {
+  const asked: string[] = [];
+  const names: string[] = [];
+  for (let i = 0; i < keys.length; i++) {
+    const name = recordName(keys[i].text);
+    if (name == "") continue;
+    asked.push(keys[i].text);
+    names.push(name);
+  }
+  const answers = ask(plugin, "GET", names, []);
+  if (answers.failed) return answers;
+  const records = list();
+  for (let i = 0; i < asked.length; i++) {
+    const answer = answers.list[i];
+    if (answer.get("error").get("code").text == "limit") {
+      log(Level.Warning, "record " + asked[i] + " is larger than a record can be, and not believed");
+      continue;
+    }
+    const there = isThere(asked[i], answer);
+    if (there.failed) return there;
+    if (there.boolean) records.add(object().set("key", text(asked[i])).set("value", answer.get("body")));
+  }
+  return object().set("records", records);
+}
+
+function putRecords(plugin: Plugin, records: Value[]): Value {
+  const last = new Map<string, Value>(); // of two under one key the later counts: requests have no order
+  for (let i = 0; i < records.length; i++) {
+    const name = recordName(records[i].get("key").text);
+    const value = records[i].get("value");
+    if (name == "") return fail("invalid", "a record has a key that is none");
+    const padding = value.text.endsWith("==") ? 2 : value.text.endsWith("=") ? 1 : 0;
+    if (value.text.length / 4 * 3 - padding > MAX_RECORD) return fail("limit", "put " + name + ": a record has 1 MiB at most");
+    last.set(name, value);
+  }
+  const names = last.keys();
+  const answers = ask(plugin, "PUT", names, last.values());
+  if (answers.failed) return answers;
+  for (let i = 0; i < names.length; i++) {
+    const there = isThere(names[i], answers.list[i]);
+    if (there.failed) return there;
+    if (!there.boolean) return fail("invalid", "put " + names[i] + ": the server has no place for it: is the address right?");
+  }
+  return object();
+}
+
+function statBlobs(plugin: Plugin, digests: Value[]): Value {
+  const asked: Value[] = [];
+  const names: string[] = [];
+  for (let i = 0; i < digests.length; i++) {
+    const name = blobName(digests[i].text);
+    if (name == "") continue;
+    asked.push(digests[i]);
+    names.push(name);
+  }
+  const answers = ask(plugin, "HEAD", names, []);
+  if (answers.failed) return answers;
+  const blobs = list();
+  for (let i = 0; i < asked.length; i++) {
+    const there = isThere(asked[i].text, answers.list[i]);
+    if (there.failed) return there;
+    if (!there.boolean) continue;
+    const header = answers.list[i].get("header").list; // the one field that was wanted
+    const size = header.length > 0 ? parse(header[0].get("value").text) : null;
+    if (size === null || size.kind != Kind.Number || size.number < 0) {
+      return fail("internal", asked[i].text + ": the server does not say how long it is");
+    }
+    blobs.add(object().set("digest", asked[i]).set("size", size));
+  }
+  return blobs;
+}
+
+/** Plans an upload. That of a small blob is not preceded by a question, which would take as long; that of one which is there
+ * has no parts. */
+function planPut(plugin: Plugin, blob: Value): Value {
+  const name = blobName(blob.get("digest").text);
+  const size = blob.get("size").number;
+  if (name == "" || size < 0) return fail("invalid", "a blob has a digest or a size that is none");
+  if (size > 1 << 20) {
+    const held = statBlobs(plugin, [blob.get("digest")]);
+    if (held.failed) return held;
+    if (held.list.length == 1 && held.list[0].get("size").number == size) return object().set("transfer", object());
+  }
+  return transfer(plugin, "PUT", name);
+}
+
+/** How the host moves a blob: by one request. */
+function transfer(plugin: Plugin, method: string, name: string): Value {
+  const part = plugin.object(method, name);
+  if (part.failed) return part;
+  const parts = list().add(part.set("method", text(method)));
+  return object().set("transfer", object().set("parts", parts).set("ranges", truth(method == "GET")));
+}
+
+/** Makes a request for each object, as many at once as fit in a message. */
+function ask(plugin: Plugin, method: string, names: string[], bodies: Value[]): Value {
+  const answers = list();
+  let batch: Value[] = [];
+  let bytes = 0;
+  for (let i = 0; i < names.length; i++) {
+    const request = plugin.object(method, names[i]);
+    if (request.failed) return request;
+    request.set("method", text(method)).set("wantHeader", list().add(text("Content-Length")));
+    if (method == "GET") request.set("maxBytes", number(MAX_RECORD));
+    const length = i < bodies.length ? bodies[i].text.length : 0;
+    if (length > 0) request.set("body", bodies[i]);
+    if (batch.length == 256 || bytes + length > 8 << 20) {
+      const failure = send(batch, answers);
+      if (failure !== null) return failure;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(request);
+    bytes += length;
+  }
+  const failure = send(batch, answers);
+  return failure === null ? answers : failure;
+}
+
+/** Makes requests, in halves where all the answers are too much for one message. It returns a failure, or null. */
+function send(requests: Value[], answers: Value): Value | null {
+  if (requests.length == 0) return null;
+  const all = list();
+  all.list = requests;
+  const answer = host(HostOp.HTTP, object().set("requests", all));
+  if (answer.failed && answer.get("code").text == "limit" && requests.length > 1) {
+    const half = requests.length / 2;
+    const failure = send(requests.slice(0, half), answers);
+    return failure === null ? send(requests.slice(half), answers) : failure;
+  }
+  if (answer.failed) return answer;
+  const responses = answer.get("responses").list;
+  if (responses.length != requests.length) return fail("internal", "the host answered another number of requests");
+  for (let i = 0; i < responses.length; i++) answers.add(responses[i]);
+  return null;
+}
+
+/** Says whether an object is there. 404 alone means that it is not: whatever else is unexpected must not pass for a miss. */
+function isThere(what: string, answer: Value): Value {
+  const error = answer.get("error");
+  if (error.kind == Kind.Object) return fail(error.get("code").text, what + ": " + error.get("message").text);
+  const status = <i32>answer.get("status").number;
+  if (status == 404 || (status >= 200 && status <= 299)) return truth(status != 404);
+  const passing = status == 408 || status == 425 || status == 429 || status >= 500;
+  const code = status == 401 || status == 403 ? "unauthorized" : passing ? "unavailable" : "internal";
+  return fail(code, what + ": the server answered " + status.toString());
+}
+
+/** The object of a record, with '_' for '/' and '~' for ':', so that no key is a directory of another; "" if the key is none. */
+function recordName(key: string): string {
+  for (let i = 0; i < key.length; i++) {
+    const c = key.charCodeAt(i);
+    if (!((c >= 0x61 && c <= 0x7a) || (c >= 0x2d && c <= 0x3a && c != 0x2e))) return ""; // a-z, '-', '/', 0-9, ':'
+  }
+  if (key.length == 0 || key.length > 200) return "";
+  return "records/" + key.replaceAll("/", "_").replaceAll(":", "~");
+}
+
+/** The object of a blob; "" if the digest is none. */
+function blobName(digest: string): string {
+  if (digest.length != 71 || !digest.startsWith("sha256:")) return "";
+  for (let i = 7; i < 71; i++) {
+    const c = digest.charCodeAt(i);
+    if (!((c >= 0x30 && c <= 0x39) || (c >= 0x61 && c <= 0x66))) return "";
+  }
+  return "blobs/sha256/" + digest.substring(7);
+}
+
 // The three exports, together with the memory. The entry file exports them again.
 
 let served: Plugin | null = null;
@@ -240,6 +443,8 @@ function perform(op: u32, request: Value): Value {
   if (plugin === null) return fail("internal", "the module does not call serve");
   switch (op) {
     case 1: return hello(plugin, request.get("config"));
+    case CacheOp.GetRecords: case CacheOp.PutRecords: case CacheOp.StatBlobs: case CacheOp.GetBlob:
+    case CacheOp.PutBlob: case CacheOp.PlanPut: case CacheOp.FinishPut: return plugin.cache(<CacheOp>op, request);
     case 20: return plugin.credential(request);
     case 30: {
       const instructions = plugin.describe();
@@ -255,7 +460,10 @@ function hello(plugin: Plugin, config: Value): Value {
   if (failure !== null) return failure;
   const kinds = list();
   for (let i = 0; i < plugin.kinds.length; i++) kinds.add(text(plugin.kinds[i]));
-  return object().set("name", text(plugin.name)).set("version", text(plugin.version)).set("sdk", text("as 1")).set("kinds", kinds);
+  const features = list();
+  for (let i = 0; i < plugin.features.length && plugin.kinds.includes("cache"); i++) features.add(text(plugin.features[i]));
+  return object().set("name", text(plugin.name)).set("version", text(plugin.version)).set("sdk", text("as 1"))
+    .set("kinds", kinds).set("features", features);
 }
 
 // JSON.

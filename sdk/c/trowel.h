@@ -39,6 +39,11 @@ TROWEL_IMPORT("stream_close") int32_t trowel_v1_stream_close(uint32_t stream);
 enum { TROWEL_DEBUG, TROWEL_INFO, TROWEL_WARNING, TROWEL_ERROR };
 enum { TROWEL_HTTP = 1, TROWEL_SIGN, TROWEL_ENV, TROWEL_READ_FILE, TROWEL_STAT, TROWEL_READ_DIR };
 
+/* The operations of caches. */
+enum {
+	TROWEL_GET_RECORDS = 10, TROWEL_PUT_RECORDS, TROWEL_STAT_BLOBS, TROWEL_GET_BLOB, TROWEL_PUT_BLOB, TROWEL_PLAN_PUT, TROWEL_FINISH_PUT,
+};
+
 /* Values: what a request is, once it is read. */
 
 typedef enum { TROWEL_NULL, TROWEL_BOOL, TROWEL_NUMBER, TROWEL_STRING, TROWEL_LIST, TROWEL_OBJECT } trowel_type;
@@ -71,6 +76,13 @@ typedef struct {
 	void (*describe)(trowel_writer *out);                              /* writes a list of instructions */
 	void (*plan)(const trowel_value *call, trowel_writer *out);        /* writes a plan */
 	void (*credential)(const trowel_value *request, trowel_writer *out); /* writes a credential */
+
+	/* A cache has one of these. .object writes the fields "url" and, if it likes, "header" of the request that reaches an
+	 * object by "GET", "HEAD" or "PUT": trowel_objects makes the operations of that. .cache performs an operation by
+	 * itself, and may leave some to trowel_objects if .object is there, too. */
+	void (*object)(const char *method, const char *name, trowel_writer *request);
+	void (*cache)(uint32_t op, const trowel_value *request, trowel_writer *out);
+	const char *feature; /* of a .cache: "upload-planner", which NULL means too, or "blob-writer" */
 } trowel_plugin;
 
 extern const trowel_plugin trowel_this;
@@ -115,11 +127,14 @@ static inline bool trowel_equal(const char *a, const char *b)
 static inline void trowel_raw(trowel_writer *w, const char *text, size_t length)
 {
 	if (w->length + length > w->capacity) {
-		size_t capacity = (w->length + length) * 2 + 256;
-		char *data = trowel_alloc(capacity);
-		if (w->length)
-			__builtin_memcpy(data, w->data, w->length);
-		w->data = data;
+		bool last = w->data && (uintptr_t)w->data + w->capacity == trowel_free_from;
+		size_t capacity = ((w->length + length) * 2 + 256) & ~(size_t)15;
+		char *data = trowel_alloc(last ? capacity - w->capacity : capacity);
+		if (!last) { /* what has something behind it has to move */
+			if (w->length)
+				__builtin_memcpy(data, w->data, w->length);
+			w->data = data;
+		}
 		w->capacity = capacity;
 	}
 	if (length)
@@ -254,7 +269,7 @@ static inline const char *trowel_concat(const char *first, ...)
 /* Reading. */
 
 typedef struct {
-	const char *at, *end;
+	char *at, *end;
 	bool bad;
 } trowel_reader;
 
@@ -326,7 +341,7 @@ static inline char *trowel_unescape(trowel_reader *r, char *to)
 	}
 	uint32_t v = trowel_hex4(r);
 	if (v >= 0xd800 && v < 0xdc00 && r->end - r->at >= 6 && r->at[0] == '\\' && r->at[1] == 'u') {
-		const char *before = r->at;
+		char *before = r->at;
 		r->at += 2;
 		uint32_t low = trowel_hex4(r);
 		if (low >= 0xdc00 && low < 0xe000)
@@ -336,17 +351,18 @@ static inline char *trowel_unescape(trowel_reader *r, char *to)
 	return trowel_utf8(to, v >= 0xd800 && v < 0xe000 ? 0xfffd : v);
 }
 
-/* trowel_text reads a string whose opening quote was taken. What it becomes is never longer than what it was. */
+/* trowel_text reads a string whose opening quote was taken, and leaves it where it is: it becomes no longer than it was, and
+ * its NUL takes the place of the closing quote. */
 static inline const char *trowel_text(trowel_reader *r, size_t *length)
 {
-	const char *end = r->at;
+	char *end = r->at;
 	while (end < r->end && *end != '"')
 		end += *end == '\\' ? 2 : 1;
 	if (end >= r->end) {
 		r->bad = true;
 		return "";
 	}
-	char *text = trowel_alloc((size_t)(end - r->at) + 1), *to = text;
+	char *text = r->at, *to = text;
 	while (r->at < end && !r->bad) {
 		char c = *r->at++;
 		if (c == '\\')
@@ -390,7 +406,7 @@ static inline void trowel_read_members(trowel_reader *r, trowel_value *v, char c
 
 static inline bool trowel_word(trowel_reader *r, const char *word)
 {
-	const char *at = r->at;
+	char *at = r->at;
 	for (; *word; word++, at++)
 		if (at >= r->end || *at != *word)
 			return false;
@@ -442,8 +458,8 @@ static inline trowel_value *trowel_read_value(trowel_reader *r, int depth)
 	return v;
 }
 
-/* trowel_read reads JSON, or returns NULL if it is none. */
-static inline trowel_value *trowel_read(const char *json, size_t length)
+/* trowel_read reads JSON, or returns NULL if it is none. The strings of the value are where they were in it. */
+static inline trowel_value *trowel_read(char *json, size_t length)
 {
 	trowel_reader r = { json, json + length, false };
 	trowel_value *v = trowel_read_value(&r, 0);
@@ -584,6 +600,311 @@ static inline const trowel_value *trowel_get_url(const char *url, trowel_writer 
 	return response;
 }
 
+/* A cache of objects. Package sdk/objects does the same for Go, with the same names of objects, and with retries. */
+
+enum { TROWEL_MAX_RECORD = 1 << 20, TROWEL_MAX_REQUESTS = 256, TROWEL_MAX_BATCH = 8 << 20 };
+
+/* trowel_object is an object that is asked for, and what was answered. */
+typedef struct {
+	const char *name;          /* NULL where the key or the digest is none */
+	const trowel_value *item;  /* what the operation names it by */
+	const trowel_value *body;  /* of a PUT, in base64 */
+	const trowel_value *answer;
+} trowel_object;
+
+/* trowel_record_name is the object of a record, with '_' for '/' and '~' for ':', so that no key is a directory of another. */
+static inline const char *trowel_record_name(const trowel_value *key)
+{
+	char *name = trowel_alloc(8 + key->length + 1);
+	__builtin_memcpy(name, "records/", 8);
+	for (size_t i = 0; i < key->length; i++) {
+		char c = key->text[i];
+		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '/' || c == ':'))
+			return NULL;
+		name[8 + i] = c == '/' ? '_' : c == ':' ? '~' : c;
+	}
+	name[8 + key->length] = 0;
+	return key->length > 0 && key->length <= 200 ? name : NULL;
+}
+
+/* trowel_blob_name is the object of a blob. */
+static inline const char *trowel_blob_name(const trowel_value *digest)
+{
+	static const char method[] = "sha256:";
+	if (digest->length != 71)
+		return NULL;
+	for (size_t i = 0; i < 71; i++) {
+		char c = digest->text[i];
+		if (i < 7 ? c != method[i] : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+			return NULL;
+	}
+	return trowel_concat("blobs/sha256/", digest->text + 7, NULL);
+}
+
+/* trowel_refuse makes the failure that of out: what is wrong with something. */
+static inline void trowel_refuse(trowel_writer *out, const char *code, const trowel_value *item, const char *wrong)
+{
+	trowel_fail(out, code, trowel_concat("\"", item->length > 100 ? "…" : item->text, "\": ", wrong, NULL));
+}
+
+static inline void trowel_write_request(trowel_writer *w, const char *method, const trowel_object *o)
+{
+	trowel_begin_object(w);
+	trowel_field(w, "method", method);
+	trowel_this.object(method, o->name, w);
+	if (o->body) {
+		trowel_key(w, "body");
+		trowel_put(w, o->body->text, o->body->length);
+	}
+	if (trowel_equal(method, "GET")) {
+		trowel_key(w, "maxBytes");
+		trowel_number(w, TROWEL_MAX_RECORD);
+	}
+	trowel_key(w, "wantHeader");
+	trowel_literal(w, "[\"Content-Length\"]");
+	trowel_end_object(w);
+}
+
+/* trowel_send makes a request for each object, in halves where all the answers are too much for one message. */
+static inline bool trowel_send(const char *method, trowel_object *objects, size_t n, trowel_writer *out)
+{
+	trowel_writer request = { 0 };
+	trowel_begin_object(&request);
+	trowel_key(&request, "requests");
+	trowel_begin_list(&request);
+	for (size_t i = 0; i < n; i++)
+		trowel_write_request(&request, method, &objects[i]);
+	trowel_end_list(&request);
+	trowel_end_object(&request);
+	if (request.code) {
+		trowel_fail(out, request.code, request.message);
+		return false;
+	}
+	trowel_writer failure = { 0 };
+	const trowel_value *answer = trowel_host(TROWEL_HTTP, &request, &failure);
+	if (!answer && n > 1 && trowel_equal(failure.code, "limit"))
+		return trowel_send(method, objects, n / 2, out) && trowel_send(method, objects + n / 2, n - n / 2, out);
+	if (!answer) {
+		trowel_fail(out, failure.code, failure.message);
+		return false;
+	}
+	answer = trowel_get(answer, "responses")->child;
+	for (size_t i = 0; i < n; i++, answer = answer ? answer->next : NULL)
+		objects[i].answer = answer;
+	return true;
+}
+
+/* trowel_ask makes the requests of all objects, as many at once as fit in a message. */
+static inline bool trowel_ask(const char *method, trowel_object *objects, size_t n, trowel_writer *out)
+{
+	for (size_t from = 0, to; from < n; from = to) {
+		size_t bytes = 0;
+		for (to = from; to < n && to - from < TROWEL_MAX_REQUESTS; to++) {
+			bytes += objects[to].body ? objects[to].body->length : 0;
+			if (to > from && bytes > TROWEL_MAX_BATCH)
+				break;
+		}
+		if (!trowel_send(method, objects + from, to - from, out))
+			return false;
+	}
+	return true;
+}
+
+/* trowel_there says whether the object is there; 404 alone means that it is not. Whatever else is unexpected is a failure,
+ * which must not pass for a miss. */
+static inline bool trowel_there(const trowel_object *o, trowel_writer *out)
+{
+	const trowel_value *error = trowel_get(o->answer, "error");
+	int64_t status = trowel_get(o->answer, "status")->number;
+	if (error->type == TROWEL_OBJECT)
+		trowel_refuse(out, trowel_text_of(error, "code"), o->item, trowel_text_of(error, "message"));
+	else if (status == 401 || status == 403)
+		trowel_refuse(out, "unauthorized", o->item, "the server refused");
+	else if (status == 408 || status == 425 || status == 429 || status >= 500)
+		trowel_refuse(out, "unavailable", o->item, "the server failed");
+	else if (status != 404 && (status < 200 || status > 299))
+		trowel_refuse(out, "internal", o->item, "the server gave an answer that is none");
+	return !out->code && status != 404;
+}
+
+/* trowel_each names the elements of a list, and returns how many have a name. */
+static inline size_t trowel_each(const trowel_value *list, const char *(*name)(const trowel_value *), trowel_object **objects)
+{
+	size_t n = 0;
+	for (const trowel_value *v = list->child; v; v = v->next)
+		n++;
+	*objects = trowel_alloc(n * sizeof **objects);
+	n = 0;
+	for (const trowel_value *v = list->child; v; v = v->next) {
+		const char *named = name(v);
+		if (named)
+			(*objects)[n++] = (trowel_object){ .name = named, .item = v };
+	}
+	return n;
+}
+
+static inline void trowel_get_records(const trowel_value *request, trowel_writer *out)
+{
+	trowel_object *objects;
+	size_t n = trowel_each(trowel_get(request, "keys"), trowel_record_name, &objects);
+	if (!trowel_ask("GET", objects, n, out))
+		return;
+	trowel_begin_object(out);
+	trowel_key(out, "records");
+	trowel_begin_list(out);
+	for (size_t i = 0; i < n && !out->code; i++) {
+		if (trowel_equal(trowel_text_of(trowel_get(objects[i].answer, "error"), "code"), "limit")) {
+			trowel_log(TROWEL_WARNING, trowel_concat(objects[i].item->text, " is larger than a record can be, and not believed", NULL));
+			continue;
+		}
+		if (!trowel_there(&objects[i], out))
+			continue;
+		const trowel_value *body = trowel_get(objects[i].answer, "body");
+		trowel_begin_object(out);
+		trowel_field(out, "key", objects[i].item->text);
+		trowel_key(out, "value");
+		trowel_put(out, body->text, body->length);
+		trowel_end_object(out);
+	}
+	trowel_end_list(out);
+	trowel_end_object(out);
+}
+
+static inline void trowel_put_records(const trowel_value *request, trowel_writer *out)
+{
+	size_t n = 0;
+	const trowel_value *records = trowel_get(request, "records");
+	for (const trowel_value *r = records->child; r; r = r->next)
+		n++;
+	trowel_object *objects = trowel_alloc(n * sizeof *objects);
+	n = 0;
+	for (const trowel_value *r = records->child; r; r = r->next) {
+		const trowel_value *key = trowel_get(r, "key"), *value = trowel_get(r, "value");
+		const char *name = trowel_record_name(key);
+		if (!name) {
+			trowel_refuse(out, "invalid", key, "it is no key");
+			return;
+		}
+		size_t padding = value->length ? (value->text[value->length - 1] == '=') + (value->text[value->length - 2] == '=') : 0;
+		if (value->length / 4 * 3 - padding > TROWEL_MAX_RECORD) {
+			trowel_refuse(out, "limit", key, "a record has 1 MiB at most");
+			return;
+		}
+		size_t at = 0;
+		while (at < n && !trowel_equal(objects[at].name, name))
+			at++; /* of two under one key the later counts: requests have no order */
+		objects[at] = (trowel_object){ .name = name, .item = key, .body = value };
+		n += at == n;
+	}
+	if (!trowel_ask("PUT", objects, n, out))
+		return;
+	for (size_t i = 0; i < n && !out->code; i++)
+		if (!trowel_there(&objects[i], out) && !out->code)
+			trowel_refuse(out, "invalid", objects[i].item, "the server has no place for it: is the address right?");
+	trowel_literal(out, "{}");
+}
+
+/* trowel_size is how long an object is that a HEAD was made for; -1 if it is not there, or after a failure. */
+static inline int64_t trowel_size(const trowel_object *o, trowel_writer *out)
+{
+	if (!trowel_there(o, out))
+		return -1;
+	const trowel_value *header = trowel_get(o->answer, "header")->child; /* the one field that was wanted */
+	const char *digits = header ? trowel_text_of(header, "value") : "";
+	int64_t size = *digits ? 0 : -1;
+	for (; *digits >= '0' && *digits <= '9' && size >= 0 && size < (int64_t)1 << 52; digits++)
+		size = size * 10 + (*digits - '0');
+	if (size < 0 || *digits) {
+		trowel_refuse(out, "internal", o->item, "the server does not say how long it is");
+		return -1;
+	}
+	return size;
+}
+
+static inline void trowel_stat_blobs(const trowel_value *request, trowel_writer *out)
+{
+	trowel_object *objects;
+	size_t n = trowel_each(trowel_get(request, "digests"), trowel_blob_name, &objects);
+	if (!trowel_ask("HEAD", objects, n, out))
+		return;
+	trowel_begin_object(out);
+	trowel_key(out, "blobs");
+	trowel_begin_list(out);
+	for (size_t i = 0; i < n && !out->code; i++) {
+		int64_t size = trowel_size(&objects[i], out);
+		if (size < 0)
+			continue;
+		trowel_begin_object(out);
+		trowel_field(out, "digest", objects[i].item->text);
+		trowel_key(out, "size");
+		trowel_number(out, size);
+		trowel_end_object(out);
+	}
+	trowel_end_list(out);
+	trowel_end_object(out);
+}
+
+/* trowel_transfer writes how the host moves a blob: by one request. */
+static inline void trowel_transfer(const char *method, const trowel_object *o, bool ranges, trowel_writer *out)
+{
+	trowel_begin_object(out);
+	trowel_key(out, "transfer");
+	trowel_begin_object(out);
+	trowel_key(out, "parts");
+	trowel_begin_list(out);
+	trowel_begin_object(out);
+	trowel_field(out, "method", method);
+	trowel_this.object(method, o->name, out);
+	trowel_end_object(out);
+	trowel_end_list(out);
+	trowel_key(out, "ranges");
+	trowel_bool(out, ranges);
+	trowel_end_object(out);
+	trowel_end_object(out);
+}
+
+/* trowel_blob plans a download or an upload. The upload of a small blob is not preceded by a question, which would take as long;
+ * that of one which is there has no parts. */
+static inline void trowel_blob(uint32_t op, const trowel_value *request, trowel_writer *out)
+{
+	bool get = op == TROWEL_GET_BLOB;
+	const trowel_value *blob = trowel_get(request, "blob");
+	trowel_object o = { .item = trowel_get(get ? request : blob, "digest") };
+	int64_t wanted = trowel_get(blob, "size")->number;
+	o.name = trowel_blob_name(o.item);
+	if (!o.name || wanted < 0) {
+		trowel_refuse(out, "invalid", o.item, "it is no blob");
+		return;
+	}
+	if (get || wanted > 1 << 20) {
+		if (!trowel_ask("HEAD", &o, 1, out))
+			return;
+		int64_t size = trowel_size(&o, out);
+		if (get && size < 0 && !out->code)
+			trowel_fail(out, "not_found", "not found");
+		if (out->code)
+			return;
+		if (!get && size == wanted) {
+			trowel_literal(out, "{\"transfer\":{}}");
+			return;
+		}
+	}
+	trowel_transfer(get ? "GET" : "PUT", &o, get, out);
+}
+
+/* trowel_objects performs an operation of a cache by what .object says. */
+static inline void trowel_objects(uint32_t op, const trowel_value *request, trowel_writer *out)
+{
+	switch (op) {
+	case TROWEL_GET_RECORDS: trowel_get_records(request, out); return;
+	case TROWEL_PUT_RECORDS: trowel_put_records(request, out); return;
+	case TROWEL_STAT_BLOBS: trowel_stat_blobs(request, out); return;
+	case TROWEL_GET_BLOB: case TROWEL_PLAN_PUT: trowel_blob(op, request, out); return;
+	case TROWEL_FINISH_PUT: trowel_literal(out, "{}"); return; /* the server shows an object when it has all of it */
+	}
+	trowel_fail(out, "unsupported", "the plugin does not have this operation");
+}
+
 /* The three exports. */
 
 TROWEL_EXPORT("trowel_abi_1") void trowel_abi_1(void) {}
@@ -604,7 +925,15 @@ static inline void trowel_hello(const trowel_value *request, trowel_writer *out)
 		trowel_string(out, "instruction");
 	if (trowel_this.credential)
 		trowel_string(out, "credential");
+	if (trowel_this.object || trowel_this.cache)
+		trowel_string(out, "cache");
 	trowel_end_list(out);
+	if (trowel_this.object || trowel_this.cache) {
+		trowel_key(out, "features");
+		trowel_begin_list(out);
+		trowel_string(out, trowel_this.feature ? trowel_this.feature : "upload-planner");
+		trowel_end_list(out);
+	}
 	trowel_end_object(out);
 }
 
@@ -612,6 +941,10 @@ static inline void trowel_answer(uint32_t op, const trowel_value *request, trowe
 {
 	if (op == 1) {
 		trowel_hello(request, out);
+	} else if (op >= TROWEL_GET_RECORDS && op <= TROWEL_FINISH_PUT && trowel_this.cache) {
+		trowel_this.cache(op, request, out);
+	} else if (op >= TROWEL_GET_RECORDS && op <= TROWEL_FINISH_PUT && trowel_this.object) {
+		trowel_objects(op, request, out);
 	} else if (op == 20 && trowel_this.credential) {
 		trowel_this.credential(request, out);
 	} else if (op == 30 && trowel_this.describe) {

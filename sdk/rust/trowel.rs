@@ -37,6 +37,16 @@ pub trait Plugin: Sized {
     fn credential(&self, _request: &Value) -> Result<Value, Error> {
         Err(Error::unsupported())
     }
+    /// The request that reaches an object of a cache by "GET", "HEAD" or "PUT": its "url" and, if it likes, its "header".
+    fn object(&self, _method: &str, _name: &str) -> Result<Value, Error> {
+        Err(Error::unsupported())
+    }
+    /// An operation of a cache. [`objects`] makes them all of what `object` says.
+    fn cache(&self, op: u32, request: &Value) -> Result<Value, Error> {
+        objects(op, request, &|method, name| self.object(method, name))
+    }
+    /// What a cache has beyond the look-ups: "upload-planner" or "blob-writer".
+    const FEATURES: &'static [&'static str] = &["upload-planner"];
 }
 
 /// An error with a code: "invalid", "not_mine", "unavailable" and so on, see package sdk.
@@ -55,6 +65,9 @@ impl Error {
     }
     pub fn not_mine() -> Error {
         Error::new("not_mine", "not mine")
+    }
+    pub fn not_found() -> Error {
+        Error::new("not_found", "not found")
     }
     fn unsupported() -> Error {
         Error::new("unsupported", "the plugin does not have this operation")
@@ -200,6 +213,15 @@ pub const READ_FILE: u32 = 4;
 pub const STAT: u32 = 5;
 pub const READ_DIR: u32 = 6;
 
+/// Operations of caches.
+pub const GET_RECORDS: u32 = 10;
+pub const PUT_RECORDS: u32 = 11;
+pub const STAT_BLOBS: u32 = 12;
+pub const GET_BLOB: u32 = 13;
+pub const PUT_BLOB: u32 = 14;
+pub const PLAN_PUT: u32 = 15;
+pub const FINISH_PUT: u32 = 16;
+
 /// Performs an operation of the host.
 pub fn host(op: u32, request: &Value) -> Result<Value, Error> {
     let request = request.encode();
@@ -240,6 +262,184 @@ pub fn get(url: &str) -> Result<Value, Error> {
     let response = answer.get("responses").list().first().cloned().unwrap_or(Value::Null);
     check(response.get("error"))?;
     Ok(response)
+}
+
+/// The request that reaches an object of a cache: see [`Plugin::object`].
+type Reach<'a> = &'a dyn Fn(&str, &str) -> Result<Value, Error>;
+
+/// Performs an operation of a cache in which each record and each blob is an object of its own. Package sdk/objects does the
+/// same for Go, with the same names of objects, and with retries.
+pub fn objects(op: u32, request: &Value, reach: Reach) -> Result<Value, Error> {
+    match op {
+        GET_RECORDS => get_records(request.get("keys").list(), reach),
+        PUT_RECORDS => put_records(request.get("records").list(), reach),
+        STAT_BLOBS => {
+            let blobs = stat_blobs(request.get("digests").list(), reach)?;
+            let blobs = blobs.into_iter().map(|(digest, size)| object! { "digest" => digest, "size" => size });
+            Ok(object! { "blobs" => blobs.collect::<Vec<_>>() })
+        }
+        GET_BLOB => {
+            let digest = request.get("digest");
+            let name = blob_name(digest.text())?;
+            if stat_blobs(std::slice::from_ref(digest), reach)?.is_empty() {
+                return Err(Error::not_found());
+            }
+            Ok(object! { "transfer" => transfer("GET", &name, reach)? })
+        }
+        PLAN_PUT => plan_put(request.get("blob"), reach),
+        FINISH_PUT => Ok(object! {}), // the server shows an object when it has all of it
+        _ => Err(Error::unsupported()),
+    }
+}
+
+const MAX_RECORD: usize = 1 << 20;
+
+fn get_records(keys: &[Value], reach: Reach) -> Result<Value, Error> {
+    let asked: Vec<_> = keys.iter().filter_map(|k| Some((k.text(), record_name(k.text()).ok()?))).collect();
+    let answers = ask("GET", asked.iter().map(|(_, name)| (name.clone(), None)).collect(), reach)?;
+    let mut records = Vec::new();
+    for ((key, _), answer) in asked.into_iter().zip(answers) {
+        if answer.get("error").get("code").text() == "limit" {
+            log(Level::Warning, &format!("record {key} is larger than a record can be, and not believed"));
+        } else if is_there(key, &answer)? {
+            records.push(object! { "key" => key, "value" => answer.get("body").text() });
+        }
+    }
+    Ok(object! { "records" => records })
+}
+
+fn put_records(records: &[Value], reach: Reach) -> Result<Value, Error> {
+    let mut last = std::collections::BTreeMap::new(); // of two under one key the later counts: requests have no order
+    for record in records {
+        let (name, value) = (record_name(record.get("key").text())?, record.get("value").text());
+        if value.len() / 4 * 3 - value.bytes().rev().take_while(|c| *c == b'=').count() > MAX_RECORD {
+            return Err(Error::new("limit", format!("put {name}: a record has 1 MiB at most")));
+        }
+        last.insert(name, value);
+    }
+    let requests = last.iter().map(|(name, value)| (name.clone(), Some(*value))).collect();
+    for (name, answer) in last.keys().zip(ask("PUT", requests, reach)?) {
+        if !is_there(name, &answer)? {
+            return Err(Error::invalid(format!("put {name}: the server has no place for it: is the address right?")));
+        }
+    }
+    Ok(object! {})
+}
+
+fn stat_blobs(digests: &[Value], reach: Reach) -> Result<Vec<(String, i64)>, Error> {
+    let asked: Vec<_> = digests.iter().filter_map(|d| Some((d.text(), blob_name(d.text()).ok()?))).collect();
+    let answers = ask("HEAD", asked.iter().map(|(_, name)| (name.clone(), None)).collect(), reach)?;
+    let mut blobs = Vec::new();
+    for ((digest, _), answer) in asked.into_iter().zip(answers) {
+        if is_there(digest, &answer)? {
+            let length = answer.get("header").list().first().map_or("", |h| h.get("value").text()); // the one that was wanted
+            let size = length.parse().ok().filter(|n| *n >= 0);
+            let size = size.ok_or_else(|| Error::new("internal", format!("{digest}: the server does not say how long it is")))?;
+            blobs.push((digest.to_string(), size));
+        }
+    }
+    Ok(blobs)
+}
+
+/// Plans an upload. That of a small blob is not preceded by a question, which would take as long; that of one which is there
+/// has no parts.
+fn plan_put(blob: &Value, reach: Reach) -> Result<Value, Error> {
+    let (digest, size) = (blob.get("digest"), blob.get("size").number() as i64);
+    let name = blob_name(digest.text())?;
+    if size < 0 {
+        return Err(Error::invalid("a blob has no negative size"));
+    }
+    if size > 1 << 20 && stat_blobs(std::slice::from_ref(digest), reach)?.iter().any(|(_, held)| *held == size) {
+        return Ok(object! { "transfer" => object! {} });
+    }
+    Ok(object! { "transfer" => transfer("PUT", &name, reach)? })
+}
+
+/// How the host moves a blob: by one request.
+fn transfer(method: &str, name: &str, reach: Reach) -> Result<Value, Error> {
+    let part = with(reach(method, name)?, "method", method.into());
+    Ok(object! { "parts" => vec![part], "ranges" => method == "GET" })
+}
+
+/// Makes a request for each object, as many at once as fit in a message.
+fn ask(method: &str, objects: Vec<(String, Option<&str>)>, reach: Reach) -> Result<Vec<Value>, Error> {
+    let mut answers = Vec::new();
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    for (name, body) in objects {
+        let mut request = with(reach(method, &name)?, "method", method.into());
+        request = with(request, "wantHeader", vec!["Content-Length"].into());
+        if method == "GET" {
+            request = with(request, "maxBytes", (MAX_RECORD as i64).into());
+        }
+        let body = body.unwrap_or("");
+        if batch.len() == 256 || bytes + body.len() > 8 << 20 {
+            answers.extend(send(&std::mem::take(&mut batch))?);
+            bytes = 0;
+        }
+        bytes += body.len();
+        batch.push(if body.is_empty() { request } else { with(request, "body", body.into()) });
+    }
+    answers.extend(send(&batch)?);
+    Ok(answers)
+}
+
+/// Makes requests, in halves where all the answers are too much for one message.
+fn send(requests: &[Value]) -> Result<Vec<Value>, Error> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    match host(HTTP, &object! { "requests" => requests.to_vec() }) {
+        Ok(answer) => Ok(answer.get("responses").list().to_vec()),
+        Err(e) if e.code == "limit" && requests.len() > 1 => {
+            let (first, second) = requests.split_at(requests.len() / 2);
+            let mut answers = send(first)?;
+            answers.extend(send(second)?);
+            Ok(answers)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Says whether an object is there. 404 alone means that it is not: whatever else is unexpected must not pass for a miss.
+fn is_there(what: &str, answer: &Value) -> Result<bool, Error> {
+    check(answer.get("error"))?;
+    let code = match answer.get("status").number() as u32 {
+        200..=299 => return Ok(true),
+        404 => return Ok(false),
+        401 | 403 => "unauthorized",
+        408 | 425 | 429 | 500..=599 => "unavailable",
+        _ => "internal",
+    };
+    Err(Error::new(code, format!("{what}: the server answered {}", answer.get("status").number())))
+}
+
+/// The object of a record, with '_' for '/' and '~' for ':', so that no key is a directory of another.
+fn record_name(key: &str) -> Result<String, Error> {
+    let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-/:".contains(&c);
+    if key.is_empty() || key.len() > 200 || !key.bytes().all(good) {
+        return Err(Error::invalid("a record has a key that is none"));
+    }
+    Ok(format!("records/{}", key.replace('/', "_").replace(':', "~")))
+}
+
+/// The object of a blob.
+fn blob_name(digest: &str) -> Result<String, Error> {
+    match digest.strip_prefix("sha256:") {
+        Some(sum) if sum.len() == 64 && sum.bytes().all(|c| b"0123456789abcdef".contains(&c)) => Ok(format!("blobs/sha256/{sum}")),
+        _ => Err(Error::invalid("a blob has a digest that is none of SHA-256")),
+    }
+}
+
+/// An object with one more field.
+fn with(object: Value, key: &str, value: Value) -> Value {
+    match object {
+        Value::Object(mut fields) => {
+            fields.push((key.to_string(), value));
+            Value::Object(fields)
+        }
+        other => other,
+    }
 }
 
 pub enum Level {
@@ -294,11 +494,13 @@ fn perform<P: Plugin>(served: &RefCell<Option<P>>, op: u32, request: &Value, nam
             let plugin = P::new(request.get("config"))?;
             *served.borrow_mut() = Some(plugin);
         }
-        return Ok(object! { "name" => name, "version" => version, "sdk" => "rust 1", "kinds" => kinds.to_vec() });
+        let features = if kinds.contains(&"cache") { P::FEATURES.to_vec() } else { Vec::new() };
+        return Ok(object! { "name" => name, "version" => version, "sdk" => "rust 1", "kinds" => kinds.to_vec(), "features" => features });
     }
     let plugin = served.borrow();
     let plugin = plugin.as_ref().ok_or_else(|| Error::invalid("the plugin was not started"))?;
     match op {
+        GET_RECORDS..=FINISH_PUT => plugin.cache(op, request),
         20 => plugin.credential(request),
         30 => Ok(object! { "instructions" => plugin.describe()? }),
         31 => plugin.plan(request),

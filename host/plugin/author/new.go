@@ -61,9 +61,6 @@ func (r NewRequest) validate() error {
 	if !slices.Contains(Languages(), r.Language) {
 		return fmt.Errorf("there is no template for the language %q: use %s", r.Language, words(Languages()))
 	}
-	if r.Kind == sdk.KindCache && r.Language != Go {
-		return fmt.Errorf("there is no template for a cache in %q: the SDKs in one file serve credentials and instructions; use \"go\"", r.Language)
-	}
 	return nil
 }
 
