@@ -116,6 +116,9 @@ func (b *builder) rootfs(ctx context.Context, targets []rootfs.Target) (executor
 	if err := rootfs.MakeUpper(root.Upper, view, e.trees()); err != nil {
 		return root, nil, err
 	}
+	if view, err = rootfs.MakeKernelDirs(root.Upper, view, e.Created, e.trees()); err != nil {
+		return root, nil, err
+	}
 	stub := e.place()
 	if err := os.Mkdir(filepath.Join(e.Dir, stub), 0o755); err != nil {
 		return root, nil, err

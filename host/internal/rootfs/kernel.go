@@ -1,0 +1,44 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/trowel-build/trowel/host/internal/filetree"
+)
+
+// kernelDirs are what a process always has mounted.
+var kernelDirs = []string{"dev", "proc", "sys"}
+
+// MakeKernelDirs makes /dev, /proc and /sys in an upper directory where a tree has nothing of that name, and gives the tree
+// that is seen then. Unlike other mount targets they become part of what the process changed: runc leaves them in the
+// image, where many programs that are built from scratch count on them.
+func MakeKernelDirs(upper string, tree *filetree.Tree, made time.Time, opts Options) (_ *filetree.Tree, err error) {
+	edit := tree.Edit()
+	var missing []filetree.Entry
+	for _, p := range kernelDirs {
+		if _, ok := tree.Lookup(p); ok {
+			continue
+		}
+		e := filetree.Entry{Path: p, Type: filetree.Directory, Mode: 0o755, ModTime: made.UnixNano()}
+		if err := edit.Put(e, nil, filetree.Ref{}); err != nil {
+			return nil, err
+		}
+		missing = append(missing, e)
+	}
+	if len(missing) == 0 {
+		return tree, nil
+	}
+	s, err := openSite(upper, opts)
+	if err != nil {
+		return nil, fmt.Errorf("make the kernel's directories: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	for i := range missing {
+		if err := errors.Join(s.makeDir(missing[i].Path), s.settleDir(&missing[i], hidesLower)); err != nil {
+			return nil, fmt.Errorf("make the kernel's directories: %w", err)
+		}
+	}
+	return edit.Tree(), nil
+}
