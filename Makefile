@@ -8,7 +8,7 @@ PLUGINS       := gitlab jsonnet s3
 
 export CGO_ENABLED = 0
 
-.PHONY: help build plugins test race e2e oracle lint fmt fuzz bench quickstart check clean
+.PHONY: help build plugins test race e2e oracle lint fmt fuzz differ bench quickstart check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,10 @@ fuzz: ## fuzz each parser for FUZZTIME (default 30s)
 	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' host sdk builtin | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -ho '^func Fuzz[A-Za-z]*' $$p/*_test.go | cut -c6-); do \
 	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} ./$$p; done; done
+
+differ: ## make BUILDS (default 1000) random builds from number FIRST on in several ways; as root on a Debian-like machine with BuildKit too
+	$(GO) test -count 1 -timeout 10h -run 'TestDiffer$$' ./cmd/trowel -differ.first $${FIRST:-1000} -differ.builds $${BUILDS:-1000}
+	@[ "$$(id -u)" != 0 ] || $(GO) test -tags e2e -count 1 -timeout 10h -run 'TestDiffer$$' ./testdata/e2e -differ.first $${FIRST:-1000} -differ.builds $${BUILDS:-1000}
 
 bench: ## as root: time Trowel against BuildKit and buildah on the same contexts, in one run
 	$(GO) run ./bench

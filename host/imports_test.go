@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"builtin": {"sdk", "builtin"},
 	"plugins": {"sdk", "plugins"},
 	"host":    {"sdk", "host"},
-	"cmd":     {"sdk", "host", "builtin", "plugins", "cmd", "testdata"}, // the last for tests
+	"cmd":     {"sdk", "host", "builtin", "plugins", "cmd", "bench", "testdata"}, // the last two for tests
 }
 
 // stdlibOnly are the packages that plugin authors link: they import nothing but the standard library and each other.

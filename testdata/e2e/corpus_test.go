@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/trowel-build/trowel/bench/lab"
 	"github.com/trowel-build/trowel/testdata/box"
 	"github.com/trowel-build/trowel/testdata/dockerfiles/corpus"
@@ -47,22 +49,7 @@ func TestOracle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := lab.SourceRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(t.TempDir(), "sh")
-	if err := box.Compile(t.Context(), root, program); err != nil {
-		t.Fatal(err)
-	}
-	base, err := box.Image(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bases, err := corpus.PushBases(t.Context(), registry.Address, base)
-	if err != nil {
-		t.Fatal(err)
-	}
+	base, bases := pushBases(t, registry)
 	reader, err := corpus.NewReader(base)
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +66,28 @@ func TestOracle(t *testing.T) {
 		}
 		t.Run(c.Name, func(t *testing.T) { (&oracle{t, daemon, reader}).check(c, bases.For(c)) })
 	}
+}
+
+// pushBases compiles and pushes the images that cases and random builds start from.
+func pushBases(t *testing.T, registry *lab.Registry) (v1.Image, corpus.Bases) {
+	t.Helper()
+	root, err := lab.SourceRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "sh")
+	if err := box.Compile(t.Context(), root, program); err != nil {
+		t.Fatal(err)
+	}
+	base, err := box.Image(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bases, err := corpus.PushBases(t.Context(), registry.Address, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base, bases
 }
 
 // oracle is BuildKit, building a case of the corpus.

@@ -28,7 +28,7 @@ type suite struct {
 	lab      *lab.Lab
 	registry *lab.Registry
 	debian   string // the base image
-	oracle   builder
+	oracle   buildkit
 	subject  builder
 	reader   *imagediff.Reader
 }
@@ -58,22 +58,14 @@ func openSuite(t *testing.T, subject string) *suite {
 	must(err)
 	must(l.PushBase(ctx, s.registry))
 	s.debian = s.registry.Address + "/library/debian:12"
-	daemon, err := l.StartBuildKit(ctx, s.registry)
-	must(err)
-	turn := &sync.Mutex{}
-	s.oracle = buildkit{turn: turn, daemon: daemon}
+	must(s.startOracle(t))
 	switch subject {
 	case "trowel":
-		binary := os.Getenv("TROWEL")
-		if binary == "" {
-			binary, err = l.Trowel(ctx)
-			must(err)
-		}
-		cache, err := l.Dir("e2e-cache")
-		must(err)
-		s.subject = trowel{binary: binary, cache: cache}
+		must(s.startTrowel(t))
 	case "buildkit":
-		s.subject = buildkit{turn: turn, daemon: daemon, arguments: []string{"--no-cache"}}
+		again := s.oracle
+		again.arguments = []string{"--no-cache"}
+		s.subject = again
 	case "buildah":
 		storage, err := l.NewBuildah(ctx)
 		must(err)
@@ -82,6 +74,26 @@ func openSuite(t *testing.T, subject string) *suite {
 		t.Fatalf("-subject %q: use trowel, buildkit or buildah", subject)
 	}
 	return s
+}
+
+// startOracle starts BuildKit.
+func (s *suite) startOracle(t *testing.T) error {
+	daemon, err := s.lab.StartBuildKit(t.Context(), s.registry)
+	s.oracle = buildkit{turn: &sync.Mutex{}, daemon: daemon}
+	return err
+}
+
+// startTrowel compiles trowel, unless $TROWEL is one, and gives it a cache.
+func (s *suite) startTrowel(t *testing.T) (err error) {
+	binary := os.Getenv("TROWEL")
+	if binary == "" {
+		if binary, err = s.lab.Trowel(t.Context()); err != nil {
+			return err
+		}
+	}
+	cache, err := s.lab.Dir("e2e-cache")
+	s.subject = trowel{binary: binary, cache: cache}
+	return err
 }
 
 // reference returns where an image of a test is pushed.
