@@ -112,6 +112,7 @@ type build struct {
 	agents    *sshagent.Agents
 	run       stage.Run
 	layers    layer.Options
+	form      stage.Form
 	work      *workDir
 	store     *blob.Store
 	memory    *workDir // in memory; nil if there is none
@@ -279,6 +280,7 @@ func (b *build) parse(ctx context.Context) error {
 	if b.file, err = dockerfile.Parse(name, text, custom...); err != nil {
 		return err
 	}
+	b.form = b.layerForm()
 	b.contextTree = once(b.readContext)
 	return b.checkNoCache()
 }
@@ -301,7 +303,7 @@ func (b *build) engineOptions(plans []*plan.Plan, lowered loweredStages) stage.O
 		Plans: plans, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.forStages(), Remotes: b.remotes,
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
 		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Progress: b.progress(),
-		Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
+		Form: b.form, Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
 		Secrets: b.secrets, Agents: b.agents, CacheMounts: b.cacheMounts,
 	}
 }

@@ -48,7 +48,7 @@ func (b *build) openContexts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.sources.contexts[effect.MainContext] = main
+	b.sources.contexts[effect.MainContext] = b.seen(main)
 	for _, name := range slices.Sorted(maps.Keys(b.NamedContexts)) {
 		value := b.NamedContexts[name]
 		if isImageContext(value) {
@@ -61,9 +61,29 @@ func (b *build) openContexts(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("build context %q: %w", name, err)
 		}
-		b.sources.contexts[name] = c
+		b.sources.contexts[name] = b.seen(c)
 	}
 	return nil
+}
+
+// seen is a context in the form in which its files are to be seen.
+func (b *build) seen(c buildContext) buildContext {
+	if b.NormalizeContext {
+		return normalized{c}
+	}
+	return c
+}
+
+// normalized is a context without the marks of how it was checked out.
+type normalized struct{ buildContext }
+
+// Tree is the context's, normalized.
+func (n normalized) Tree(ctx context.Context, wanted []string) (*filetree.Tree, error) {
+	tree, err := n.buildContext.Tree(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	return buildcontext.Normalize(tree)
 }
 
 // forStages are the contexts as stages want them.

@@ -113,11 +113,15 @@ func historyStep(ctx context.Context, st stage.StepResult) (image.Step, bool, er
 	if st.Made == nil {
 		return step, st.CreatedBy != "", nil
 	}
-	desc, err := st.Made.Descriptor(ctx)
+	made, err := st.Made.Outward(ctx)
 	if err != nil {
 		return step, false, err
 	}
-	id, err := st.Made.DiffID(ctx)
+	desc, err := made.Descriptor(ctx)
+	if err != nil {
+		return step, false, err
+	}
+	id, err := made.DiffID(ctx)
 	if err != nil {
 		return step, false, err
 	}
@@ -151,32 +155,43 @@ func (b *build) write(ctx context.Context, spec output.Spec, m *made) error {
 			r.Trees = append(r.Trees, output.PlatformTree{Platform: platforms.FormatAll(img.platform), Tree: tree})
 		}
 	case output.NeedsImage:
-		b.addImages(&r, m)
+		if err := b.addImages(ctx, &r, m); err != nil {
+			return err
+		}
 	}
 	return output.Write(ctx, spec, r)
 }
 
 // addImages gives an output the image or the index.
-func (b *build) addImages(r *output.Request, m *made) {
+func (b *build) addImages(ctx context.Context, r *output.Request, m *made) error {
 	var all []output.Image
 	for _, img := range m.images {
-		all = append(all, outputImage(img))
+		out, err := outputImage(ctx, img)
+		if err != nil {
+			return err
+		}
+		all = append(all, out)
 	}
 	if m.index == nil {
 		r.Image = &all[0]
 		r.Image.Names, r.Image.Created = b.targets.names, b.created
-		return
+		return nil
 	}
 	r.Index = &output.Index{Document: *m.index, Images: all, Names: b.targets.names, Created: b.created}
+	return nil
 }
 
 // outputImage is an image in the form that the outputs want.
-func outputImage(img madeImage) output.Image {
+func outputImage(ctx context.Context, img madeImage) (output.Image, error) {
 	out := output.Image{Config: img.Config, Manifest: img.Manifest}
 	for i, l := range img.Layers {
-		out.Layers = append(out.Layers, output.Blob{Descriptor: l.Descriptor, Open: img.result.Layers[i].OpenBlob})
+		made, err := img.result.Layers[i].Outward(ctx)
+		if err != nil {
+			return out, err
+		}
+		out.Layers = append(out.Layers, output.Blob{Descriptor: l.Descriptor, Open: made.OpenBlob})
 	}
-	return out
+	return out, nil
 }
 
 func (b *build) result(m *made) Result {

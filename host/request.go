@@ -69,6 +69,11 @@ type Request struct {
 	CompressionLevel int
 	// Epoch is SOURCE_DATE_EPOCH: the time that the image says it was created.
 	Epoch *time.Time
+	// RewriteTimestamp gives no file of a layer that the build makes a time after Epoch. Layers of base images stay.
+	RewriteTimestamp Switch
+	// NormalizeContext makes the build independent of the umask and the times with which the context was checked out:
+	// files have mode 0644, or 0755 if their owner may execute them, directories 0755, and all the same time.
+	NormalizeContext Switch
 	// Network is what RUN reaches unless it says otherwise: "default", "host" or "none".
 	Network string
 	// ExtraHosts are lines of the /etc/hosts that RUN sees: "host:ip".

@@ -110,6 +110,22 @@ func mayMount() bool {
 	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
+// layerForm says what else is done to the image's layers.
+func (b *build) layerForm() (f stage.Form) {
+	rewrite := bool(b.RewriteTimestamp)
+	if b.targets.rewrite != nil {
+		rewrite = *b.targets.rewrite
+	}
+	if !rewrite {
+		return f
+	}
+	if b.Epoch == nil {
+		b.progress().Report(warning("rewrite-timestamp has no effect without SOURCE_DATE_EPOCH"))
+	}
+	f.NotAfter = b.Epoch
+	return f
+}
+
 // layerOptions says how the image's layers are compressed: as an output wants, or else as the request does.
 func (b *build) layerOptions() (layer.Options, error) {
 	o := layer.Options{Compression: b.targets.compression, Level: b.CompressionLevel}

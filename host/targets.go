@@ -24,6 +24,7 @@ type targets struct {
 	// compression and level are those that outputs ask for; empty where none does.
 	compression image.Compression
 	level       *int
+	rewrite     *bool // the times inside of layers
 }
 
 // parseTargets reads tags, outputs and annotations.
@@ -72,6 +73,12 @@ func (t *targets) add(s output.Spec, tags []string) error {
 			return fmt.Errorf("compression-level=%d: another output wants %d, and an image has one", *s.CompressionLevel, *t.level)
 		}
 		t.level = s.CompressionLevel
+	}
+	if s.Rewrite != nil {
+		if t.rewrite != nil && *t.rewrite != *s.Rewrite {
+			return errors.New("rewrite-timestamp: another output wants it otherwise, and an image has one form")
+		}
+		t.rewrite = s.Rewrite
 	}
 	if s.ForceCompression {
 		return &Error{errors.New("force-compression is not supported yet"), "layers of the base keep their compression"}

@@ -185,6 +185,7 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 		Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(),
 		Compression: first(f.compression, settings.Build.Compression), CompressionLevel: settings.Build.CompressionLevel,
 		WorkDir: first(f.workDir, settings.Build.WorkDir), Isolation: first(f.isolation, settings.Build.Isolation),
+		RewriteTimestamp: host.Switch(f.rewriteTimestamp), NormalizeContext: host.Switch(f.normalizeContext),
 		Launcher: p.launcher, UserAgent: "trowel/" + buildVersion(),
 	}
 	if f.compressionLevel != 0 {

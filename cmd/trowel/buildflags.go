@@ -23,6 +23,7 @@ type buildFlags struct {
 	compressionLevel, jobs               int
 	push, noCache, quiet                 bool
 	noLocalCache, frozen                 bool
+	rewriteTimestamp, normalizeContext   bool
 	pluginDir, lockFile                  string
 }
 
@@ -58,6 +59,8 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.compression, "compression", "", "compress layers with gzip, zstd or none")
 	flags.IntVar(&f.compressionLevel, "compression-level", 0, "how hard to compress, on the codec's own scale; 0 is Trowel's default")
 	flags.IntVar(&f.jobs, "jobs", 0, "build at most this many stages at once (default: as many as can be)")
+	flags.BoolVar(&f.rewriteTimestamp, "rewrite-timestamp", false, "with SOURCE_DATE_EPOCH, give no file in the layers that are made a later time")
+	flags.BoolVar(&f.normalizeContext, "normalize-context", false, "take the context's files with modes 0644 or 0755 and one time for all, whatever the umask of the checkout")
 	flags.StringVar(&f.pluginDir, "plugin-dir", "", "installed plugins lie in this `DIR` (default: TROWEL_PLUGIN_DIR, or plugins in the cache's directory)")
 	flags.StringVar(&f.lockFile, "lock", "", "the lock `FILE` of plugins (default: TROWEL_LOCK, or trowel.lock)")
 	flags.BoolVar(&f.frozen, "frozen", false, "refuse plugins that trowel.lock does not name as they are")

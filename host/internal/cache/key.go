@@ -175,6 +175,14 @@ func ContentKey(c Chain, step Sum) sdk.Key {
 // SeenKey is the key under which is noted that a step was run at all, on whatever layers and with whatever inputs.
 func SeenKey(step Sum) sdk.Key { return sdk.Key("step/seen-" + step.String()) }
 
+// OutwardKey is the key of the layer with this diff ID in the form that images have it in.
+func OutwardKey(diffID, form string) sdk.Key {
+	h := newDigest("outward layer 1")
+	h.string(diffID)
+	h.string(form)
+	return sdk.Key("outward/" + h.sum().String())
+}
+
 // IndexKey is the key of the index of the layer with this diff ID.
 func IndexKey(diffID string) sdk.Key {
 	h := newDigest("layer index 1")

@@ -36,7 +36,7 @@ var attributes = map[string]attribute{
 	"tar":                   {archives, setForm},
 	"src":                   {trees, setSource},
 	"mode":                  {[]Type{TypeLocal}, setExisting},
-	"rewrite-timestamp":     {images, mustBeFalse("times inside of layers are not rewritten yet")},
+	"rewrite-timestamp":     {images, setRewrite},
 	"source-date-epoch":     {append(images[:3:3], trees...), refused("set it with --build-arg SOURCE_DATE_EPOCH=")},
 	"name-canonical":        {onlyPush, mustBeBool}, // a further name in the image store of a daemon
 	"unpack":                {onlyPush, mustBeFalse("there is no daemon to unpack for")},
@@ -153,6 +153,13 @@ func setForm(s *Spec, value string) error {
 		s.Form = FormArchive
 	}
 	return nil
+}
+
+func setRewrite(s *Spec, value string) error {
+	var rewrite bool
+	err := setBool(&rewrite, value)
+	s.Rewrite = &rewrite
+	return err
 }
 
 func setSplit(s *Spec, value string) error {

@@ -65,6 +65,7 @@ type Spec struct {
 	CompressionLevel *int
 	ForceCompression bool         // for layers of the base too
 	Format           image.Format // empty: not said
+	Rewrite          *bool        // rewrite-timestamp=; nil: not said
 	Annotations      image.Annotations
 
 	Source   string   // src=, a directory of the image, with types tar and local

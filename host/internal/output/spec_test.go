@@ -29,6 +29,8 @@ func TestParseSpecs(t *testing.T) {
 		"type=oci,dest=x":                  {want: Spec{Type: TypeOCI, Dest: "x"}},
 		"type=oci":                         {want: Spec{Type: TypeOCI, Dest: "-"}},
 		"type=oci,dest=x,tar=false":        {want: Spec{Type: TypeOCI, Dest: "x", Form: FormDirectory}},
+		"type=tar,platform-split=true":     {want: Spec{Type: TypeTar, Dest: "-", Split: SplitAlways}},
+		"type=tar,platform-split=false":    {want: Spec{Type: TypeTar, Dest: "-", Split: SplitNever}},
 		"type=docker,dest=-":               {want: Spec{Type: TypeDocker, Dest: "-"}},
 		"type=cacheonly":                   {want: Spec{Type: TypeCacheOnly}},
 		"type=image":                       {want: Spec{Type: TypeImage}},
@@ -43,7 +45,7 @@ func TestParseSpecs(t *testing.T) {
 		"type=image,compression=zstd,compression-level=3,force-compression=true": {want: Spec{
 			Type: TypeImage, Compression: image.Zstd, CompressionLevel: &three, ForceCompression: true,
 		}},
-		"type=image,oci-mediatypes=false,rewrite-timestamp=false,unpack=false": {want: Spec{Type: TypeImage, Format: image.Docker}},
+		"type=image,oci-mediatypes=false,rewrite-timestamp=false,unpack=false": {want: Spec{Type: TypeImage, Format: image.Docker, Rewrite: new(false)}},
 		"type=image,oci-mediatypes=true":                                       {want: Spec{Type: TypeImage, Format: image.OCI}},
 		"type=image,annotation.org.a=1,annotation-index.b=2,annotation-manifest[linux/amd64].c=3": {want: Spec{Type: TypeImage, Annotations: image.Annotations{
 			{Target: image.OnManifest, Key: "org.a", Value: "1"},
@@ -70,7 +72,7 @@ func TestParseSpecs(t *testing.T) {
 		"type=image,compression-level=fast":                       {fails: "no number"},
 		"type=image,push=perhaps":                                 {fails: "neither true nor false"},
 		"type=image,dest=x":                                       {fails: "has no dest"},
-		"type=image,rewrite-timestamp=true":                       {fails: "not rewritten yet"},
+		"type=image,rewrite-timestamp=maybe":                      {fails: "neither true nor false"},
 		"type=image,unpack=true":                                  {fails: "no daemon"},
 		"type=image,annotation-inedx.k=v":                         {fails: `target "inedx"`},
 		"type=image,annotation.=v":                                {fails: "not of the form"},

@@ -24,8 +24,8 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 		return nil, err
 	}
 	options := e.Layers
-	if !b.stage.inImage {
-		// Nobody downloads it, and files in a plain tar can be read one by one.
+	if !b.stage.inImage || e.Form.NotAfter != nil {
+		// Nobody downloads it as it is, and files in a plain tar can be read one by one.
 		options = layer.Options{Compression: image.Uncompressed}
 	}
 	var tee *io.PipeReader
@@ -48,7 +48,7 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 		})
 	}
 	below := b.layers[:len(b.layers):len(b.layers)]
-	b.add(st, l)
+	b.add(ctx, st, l)
 	b.view = view
 	e.background.Go(func() error {
 		_, err := p.Wait()

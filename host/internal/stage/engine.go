@@ -66,8 +66,9 @@ type Options struct {
 	Cache  *cache.Tiers
 	// NoCache says for which stages nothing is looked up; nil means for none.
 	NoCache func(*plan.Stage) bool
-	// Layers says how the layers of the image are compressed.
+	// Layers says how the layers of the image are compressed, and Form what else is done to them on their way out.
 	Layers layer.Options
+	Form   Form
 	// Launcher starts processes; nil if none can be started, for the reason CannotRun.
 	Launcher  *executor.Launcher
 	CannotRun error
@@ -97,6 +98,13 @@ type Context interface {
 	Digests(ctx context.Context, changes []filetree.Change) error
 	// Missing is the error for a source that the tree does not have; nil if there is no more to say about it.
 	Missing(ctx context.Context, path string) error
+}
+
+// Form says in what the layers of the image differ from those that steps see.
+type Form struct {
+	// NotAfter is the latest time of a file in a layer that the build makes, that is SOURCE_DATE_EPOCH; nil: files keep
+	// their times.
+	NotAfter *time.Time
 }
 
 // Run is what the processes of a build have in common.
@@ -328,9 +336,14 @@ func (e *Engine) build(ctx context.Context) ([]*Result, error) {
 			return nil, err
 		}
 		for _, l := range result.Layers {
-			if _, err := l.DiffID(ctx); err != nil {
+			out, err := l.Outward(ctx)
+			if err != nil {
 				return nil, err
 			}
+			if _, err := out.DiffID(ctx); err != nil {
+				return nil, err
+			}
+			e.publish(out) // in case that nobody did in the background yet
 		}
 		results = append(results, result)
 	}
@@ -415,11 +428,26 @@ func (e *Engine) fail(st *step, err error) error {
 	return st.stage.file.Fail(st.Instruction, "", err, hint)
 }
 
-// publish tells of a layer of the image.
+// publish tells of a layer of the image as it will be there.
 func (e *Engine) publish(l *Layer) {
 	if e.Publish != nil {
 		e.Publish(l)
 	}
+}
+
+// publishOutward tells of a layer in the image's form once there is one.
+func (e *Engine) publishOutward(ctx context.Context, l *Layer) {
+	if e.staysAsItIs(l) {
+		e.publish(l)
+		return
+	}
+	e.background.Go(func() error {
+		out, err := l.Outward(ctx)
+		if err == nil {
+			e.publish(out)
+		}
+		return err
+	})
 }
 
 func (e *Engine) stepStarted(st *step) {

@@ -50,7 +50,7 @@ func (e *Engine) layersOf(img *base.Image) []*Layer {
 	layers := make([]*Layer, 0, len(img.Layers))
 	for _, x := range img.Layers {
 		l := &Layer{
-			engine: e, known: x.Descriptor, diffID: x.DiffID, mount: img.Repository,
+			engine: e, known: x.Descriptor, diffID: x.DiffID, mount: img.Repository, ofBase: true,
 			origin: func(ctx context.Context) (io.ReadCloser, error) { return img.Open(ctx, x.Descriptor) },
 		}
 		l.source.layer = l

@@ -39,6 +39,9 @@ type Layer struct {
 	// Created is when the layer was made, in seconds since the epoch; 0 where nobody knows.
 	Created int64
 
+	ofBase  bool         // it came with an image
+	outward lazy[*Layer] // as the image has it
+
 	index  lazy[*layer.Index]
 	blob   lazy[*blob.Blob]
 	source layerSource

@@ -20,20 +20,12 @@ func (b *builder) found(ctx context.Context, st *step, r cache.Record) (*Layer, 
 	if err != nil {
 		return nil, err
 	}
-	if !b.stage.inImage || have == e.Layers.Compression && r.Layer.Level == e.Layers.Level {
+	if !b.stage.inImage || e.Form.NotAfter != nil || have == e.Layers.Compression && r.Layer.Level == e.Layers.Level {
 		return l, nil
 	}
-	x, err := l.Index(ctx)
+	changes, err := l.contents(ctx)
 	if err != nil {
 		return nil, err
-	}
-	changes := make([]filetree.Change, 0, len(x.Entries))
-	for _, entry := range x.Entries {
-		c := filetree.Change{Entry: entry, From: filetree.Ref{Path: entry.Path, Offset: entry.Offset, Size: entry.Size, Digest: entry.Digest}}
-		if entry.Type == filetree.Regular && entry.Size > 0 {
-			c.Source = &l.source
-		}
-		changes = append(changes, c)
 	}
 	p, err := layer.Start(ctx, e.Store, changes, e.Layers)
 	if err != nil {
@@ -49,6 +41,23 @@ func (b *builder) found(ctx context.Context, st *step, r cache.Record) (*Layer, 
 		return e.keep(ctx, b, st, again, below)
 	})
 	return again, nil
+}
+
+// contents are what a layer consists of, for a layer with the same files.
+func (l *Layer) contents(ctx context.Context) ([]filetree.Change, error) {
+	x, err := l.Index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	changes := make([]filetree.Change, 0, len(x.Entries))
+	for _, entry := range x.Entries {
+		c := filetree.Change{Entry: entry, From: filetree.Ref{Path: entry.Path, Offset: entry.Offset, Size: entry.Size, Digest: entry.Digest}}
+		if entry.Type == filetree.Regular && entry.Size > 0 {
+			c.Source = &l.source
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
 }
 
 // recordOf is what is kept of a written layer.

@@ -20,7 +20,7 @@ func (b *builder) once(ctx context.Context, st *step, do stepFunc) error {
 	if err != nil || st.layer == l {
 		return err
 	}
-	b.add(st, l)
+	b.add(ctx, st, l)
 	b.expect(ctx, l)
 	return nil
 }

@@ -57,7 +57,7 @@ func (st *step) runs() bool {
 // Result is what a stage came to.
 type Result struct {
 	Stage  *Stage
-	Layers []*Layer // lowest first, those of the base included
+	Layers []*Layer // lowest first, those of the base included, as steps see them
 
 	engine *Engine
 	tree   lazy[*filetree.Tree]
@@ -166,7 +166,7 @@ func (b *builder) takeBase(ctx context.Context) error {
 	}
 	if b.stage.inImage && b.stage.base.Stage == "" {
 		for _, l := range layers {
-			b.engine.publish(l)
+			b.engine.publishOutward(ctx, l)
 		}
 	}
 	return nil
@@ -178,7 +178,7 @@ func (b *builder) takeHit(ctx context.Context, st *step) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	b.add(st, l)
+	b.add(ctx, st, l)
 	b.expect(ctx, l)
 	return true, nil
 }
@@ -200,11 +200,11 @@ func (b *builder) expect(ctx context.Context, l *Layer) {
 }
 
 // add puts a step's layer on top.
-func (b *builder) add(st *step, l *Layer) {
+func (b *builder) add(ctx context.Context, st *step, l *Layer) {
 	st.layer = l
 	b.layers, b.view = append(b.layers, l), nil
 	if b.stage.inImage {
-		b.engine.publish(l)
+		b.engine.publishOutward(ctx, l)
 	}
 }
 
@@ -220,7 +220,7 @@ func (b *builder) step(ctx context.Context, st *step) (hit bool, err error) {
 			if err != nil {
 				return true, err
 			}
-			b.add(st, l)
+			b.add(ctx, st, l)
 			b.engine.background.Go(func() error { return b.engine.putRecords(ctx, st, key, *r) })
 			return true, nil
 		}
