@@ -102,7 +102,8 @@ type build struct {
 	platforms []ocispec.Platform
 	client    *registry.Client
 	tiers     *cache.Tiers
-	text      []byte // of a Dockerfile that came without a context
+	name      string // of the Dockerfile
+	text      []byte // of it; known before the context is open where there is no context
 	file      *dockerfile.File
 	plans     []*plan.Plan // one for each platform
 	sources   *sources
@@ -119,6 +120,9 @@ type build struct {
 
 	cacheMounts func() (*cachemount.Store, error) // opened at first use
 	keptMounts  *cachemount.Store                 // those that outlive the build; nil if none were used
+
+	stages plan.Extent
+	found  []dockerfile.Warning
 
 	described   []describedInstruction // of plugins
 	contextTree treeFunc               // the index of the whole build context
@@ -273,11 +277,16 @@ func (b *build) parse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.name, b.text = name, text
 	custom, err := b.describe(ctx)
 	if err != nil {
 		return err
 	}
-	if b.file, err = dockerfile.Parse(name, text, custom...); err != nil {
+	opt := dockerfile.Options{Instructions: custom}
+	if v, ok := b.BuildArgs["BUILDKIT_DOCKERFILE_CHECK"]; ok {
+		opt.Checks = &v
+	}
+	if b.file, err = dockerfile.Parse(name, text, opt); err != nil {
 		return err
 	}
 	b.form = b.layerForm()

@@ -13,6 +13,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/lower"
 	"github.com/trowel-build/trowel/host/internal/plan"
+	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/host/internal/stage"
 )
 
@@ -47,33 +48,42 @@ func (b *build) resolve(ctx context.Context) (loweredStages, error) {
 		return nil, err
 	}
 	lowered := loweredStages{}
-	var warnings []dockerfile.Warning
-	for _, p := range b.plans {
-		warnings = append(warnings, p.Warnings...)
+	var ignored func(string) bool
+	if c, ok := b.sources.contexts[effect.MainContext].(interface{ Hides(source string) bool }); ok { // a directory
+		ignored = c.Hides
+	}
+	for i, p := range b.plans {
 		for _, s := range p.Stages {
-			l, err := lower.Stage(ctx, p, s, b.startState(s, lowered), &planner{build: b, plan: p, lowered: lowered})
+			l, err := lower.Stage(ctx, p, s, b.startState(s, lowered), lower.Outside{
+				Planner: &planner{build: b, plan: p, lowered: lowered}, Ignored: ignored,
+			})
+			if i == 0 {
+				b.warn(l.Warnings...)
+			}
 			if err != nil {
 				return nil, err
 			}
-			warnings = append(warnings, l.Warnings...)
 			lowered[s.ID] = l
 		}
 	}
-	b.warn(warnings)
-	return lowered, nil
+	return lowered, b.file.CheckError(b.found)
 }
 
 // planAll makes the plans and opens their images. A base image's ONBUILD triggers can need further images, so this goes on
-// until none are left.
+// until none are left. What build checks find is told for the first platform, as BuildKit does: for the others it is the same.
 func (b *build) planAll(ctx context.Context) (err error) {
+	b.warn(b.file.Warnings...)
 	b.plans = make([]*plan.Plan, len(b.platforms))
 	for i, p := range b.platforms {
 		o := plan.Options{
 			Target: b.Target, BuildArgs: b.BuildArgs, Platform: p, BuildPlatform: platforms.DefaultSpec(),
-			Contexts: slices.Sorted(maps.Keys(b.NamedContexts)),
+			Contexts: slices.Sorted(maps.Keys(b.NamedContexts)), Stages: b.stages,
 		}
 		if b.targets.index {
 			o.Scope = platforms.FormatAll(p)
+		}
+		if i == 0 {
+			b.warn(plan.Check(b.file, o)...)
 		}
 		if b.plans[i], err = plan.New(b.file, o); err != nil {
 			return err
@@ -95,29 +105,57 @@ func (b *build) planAll(ctx context.Context) (err error) {
 			}
 		}
 	}
+	b.checkPlatforms(b.plans[0])
+	b.warn(b.plans[0].Warnings...)
 	return nil
 }
 
-// warn shows warnings, each once: most are the same for all platforms.
-func (b *build) warn(all []dockerfile.Warning) {
-	shown := map[dockerfile.Warning]bool{}
-	for _, w := range all {
-		if !shown[w] {
-			shown[w] = true
-			b.progress().Report(warning(b.textOf(w)))
+// checkPlatforms finds images that are for another platform than was asked for.
+func (b *build) checkPlatforms(p *plan.Plan) {
+	check := func(ref string, want ocispec.Platform, in dockerfile.Instruction, word string) {
+		img, ok := b.sources.images[stage.ImageKey{At: effect.Location{Image: ref}, Platform: platforms.Format(want)}]
+		if !ok || len(img.Image.RootFS.DiffIDs) == 0 {
+			return
+		}
+		if got := img.Image.Platform(); got.OS != want.OS || got.Architecture != want.Architecture {
+			if name, err := b.file.Lexer().Word(word, p.Args); err == nil {
+				word = name
+			}
+			b.file.Checks(func(w dockerfile.Warning) { b.warn(w) }).InvalidBaseImagePlatform(in.Position, word,
+				platforms.FormatAll(platforms.Normalize(want)), platforms.FormatAll(platforms.Normalize(got)))
+		}
+	}
+	for _, s := range p.Stages {
+		check(s.Base.Image, s.Platform, s.Source.From, s.Source.BaseName)
+	}
+	for _, i := range p.Images {
+		if i.Instruction.Keyword != "FROM" {
+			check(i.Ref, i.Platform, i.Instruction, i.Word)
 		}
 	}
 }
 
-func (b *build) textOf(w dockerfile.Warning) string {
-	text := w.Text
-	if w.Rule != "" {
-		text = w.Rule + ": " + text
+// warn tells of what was found in the Dockerfile.
+func (b *build) warn(found ...dockerfile.Warning) {
+	b.found = append(b.found, found...)
+	for _, w := range found {
+		event := warning(w.Text)
+		if w.Rule != "" {
+			event.Text = w.Rule + ": " + event.Text
+			event.Finding = &progress.Finding{
+				Rule: w.Rule, Text: w.Text, Description: w.Description, URL: w.URL,
+				File: b.file.Name, First: w.Position.First, Last: w.Position.Last, Line: w.Line, Column: w.Column,
+				Excerpt: b.file.Excerpt(w),
+			}
+		}
+		switch {
+		case w.Column > 0:
+			event.Text = fmt.Sprintf("%s:%d:%d: %s", b.file.Name, w.Line, w.Column, event.Text)
+		case w.Line > 0:
+			event.Text = fmt.Sprintf("%s:%d: %s", b.file.Name, w.Line, event.Text)
+		}
+		b.progress().Report(event)
 	}
-	if w.Position.First > 0 {
-		text = fmt.Sprintf("%s:%d: %s", b.file.Name, w.Position.First, text)
-	}
-	return text
 }
 
 // wantedImages are the images of the plans and the named contexts that are images, each once.

@@ -3,12 +3,9 @@ package host
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/containerd/platforms"
 
 	"github.com/trowel-build/trowel/host/internal/base"
 	"github.com/trowel-build/trowel/host/internal/stage"
@@ -55,14 +52,7 @@ func (b *build) openImage(ctx context.Context, w wantedImage) (*base.Image, erro
 		}
 		reference = strings.TrimPrefix(value, "docker-image://")
 	}
-	img, err := base.OpenRemote(ctx, b.client, reference, w.platform)
-	if err != nil {
-		return nil, err
-	}
-	if got := img.Image.Platform(); !platforms.OnlyStrict(w.platform).Match(platforms.Normalize(got)) && !platforms.Only(w.platform).Match(platforms.Normalize(got)) {
-		b.progress().Report(warning(fmt.Sprintf("base image %s is for %s, and %s was asked for", reference, platforms.Format(got), platforms.Format(w.platform))))
-	}
-	return img, nil
+	return base.OpenRemote(ctx, b.client, reference, w.platform)
 }
 
 func first(values ...string) string {

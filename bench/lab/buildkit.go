@@ -142,3 +142,13 @@ func logged(cmd *exec.Cmd, log io.Writer) error {
 	}
 	return nil
 }
+
+// Ask has BuildKit's frontend answer a request about a Dockerfile of a directory, such as "lint", and returns the text. More
+// arguments are given to `buildctl build`.
+func (b *BuildKit) Ask(ctx context.Context, request, dir, dockerfile string, arguments ...string) (string, error) {
+	arguments = append([]string{
+		"--addr", b.socket, "build", "--progress=quiet", "--frontend=dockerfile.v0", "--opt=requestid=frontend." + request,
+		"--local=context=" + dir, "--local=dockerfile=" + dir, "--opt=filename=" + dockerfile,
+	}, arguments...)
+	return output(exec.CommandContext(ctx, b.buildctl, arguments...))
+}

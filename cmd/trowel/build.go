@@ -35,6 +35,7 @@ Progress goes to standard error; standard output gets the image's digest and not
 		Example: `  trowel build -t registry.example.com/app:1 --push .
   trowel build -t app:1 -o type=docker,dest=- . | docker load
   trowel build --target test --build-arg GO=1.26 .
+  trowel build --check .
   tar cz src Dockerfile | trowel build -t app:1 -
   trowel build https://example.com/app-1.2.tar.gz`,
 		Args: oneArgument("build context"),
@@ -45,6 +46,9 @@ Progress goes to standard error; standard output gets the image's digest and not
 }
 
 func (p program) build(ctx context.Context, f *buildFlags, dir string) error {
+	if f.call.name != "" {
+		return p.call(ctx, f, dir)
+	}
 	var result host.Result
 	done, err := p.withRequest(ctx, f, dir, func(r host.Request) (err error) {
 		result, err = host.Build(ctx, r)

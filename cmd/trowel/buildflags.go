@@ -25,6 +25,7 @@ type buildFlags struct {
 	noLocalCache, frozen                 bool
 	rewriteTimestamp, normalizeContext   bool
 	pluginDir, lockFile                  string
+	call                                 callFlag
 }
 
 func (f *buildFlags) register(flags *pflag.FlagSet) {
@@ -49,6 +50,9 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress, only the image's digest")
 	flags.StringVar(&f.metadataFile, "metadata-file", "", "write what was built to this `FILE` as JSON")
 	flags.StringVar(&f.iidFile, "iidfile", "", "write the digest of the image's config to this `FILE`")
+
+	flags.Var(&f.call, "call", "do this instead of building: check, outline or targets; `NAME,format=json` for programs")
+	flags.VarPF(checkFlag{&f.call}, "check", "", "run the build checks alone, as --call=check does").NoOptDefVal = "true"
 
 	flags.StringVar(&f.config, "config", "", "read this configuration `FILE` after the user's and the project's trowel.toml")
 	flags.StringVar(&f.cacheDir, "cache-dir", "", "keep the local cache in this `DIR` (default: trowel in the user's cache directory)")
@@ -79,9 +83,7 @@ var refused = []struct {
 	{name: "builder", reason: "there is no builder to choose: Trowel builds in its own process"},
 	{name: "cache-from", reason: "cache backends other than the local one are not there yet: use --cache-dir"},
 	{name: "cache-to", reason: "cache backends other than the local one are not there yet: use --cache-dir"},
-	{name: "call", reason: "the other ways to evaluate a Dockerfile are not there yet", harmless: []string{"build"}},
 	{name: "cgroup-parent", reason: "RUN stays in the builder's control group"},
-	{name: "check", reason: "build checks alone are not there yet", isBool: true},
 	{name: "compress", reason: "it concerns the transfer to a daemon, and there is none", isBool: true},
 	{name: "cpu-period", reason: "RUN stays in the builder's control group: limit the job"},
 	{name: "cpu-quota", reason: "RUN stays in the builder's control group: limit the job"},

@@ -9,7 +9,7 @@ import (
 	"github.com/trowel-build/trowel/host"
 )
 
-// exitStatus is the exit code of a process that did the work in this one's stead, and has said all there is to say.
+// exitStatus is an exit code of which all has been said: that of a process that did the work in this one's stead, say.
 type exitStatus int
 
 // Error says what the code is.

@@ -167,4 +167,5 @@ func TestEndToEnd(t *testing.T) {
 	s := openSuite(t, *subjectFlag)
 	t.Run("apt", s.testApt)
 	t.Run("expand", s.testExpand)
+	t.Run("checks", s.testChecks)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -167,4 +168,19 @@ func (f *ignoreFile) where(r rule) string {
 		}
 	}
 	return fmt.Sprintf("%s line %d (%s)", name, r.line, r)
+}
+
+// Hides says whether the ignore file certainly hides a source of COPY, as BuildKit's build check has it: it does not judge a
+// file with exceptions, and takes the context itself for hidden only if a pattern names all that is in it.
+func (c *Context) Hides(source string) bool {
+	m, err := c.ignore.matcher()
+	if m == nil || err != nil || m.Exclusions() {
+		return false
+	}
+	all := func(r rule) bool { return slices.Contains([]string{"*", "**", "**/*"}, r.pattern) }
+	if (source == "." || source == "/") && !slices.ContainsFunc(c.ignore.rules, all) {
+		return false
+	}
+	hidden, err := m.MatchesOrParentMatches(source)
+	return hidden && err == nil
 }

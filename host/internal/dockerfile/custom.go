@@ -21,8 +21,10 @@ type Custom struct {
 	Args        []string
 	Heredocs    []CustomHeredoc
 
+	keyword  string // as written
 	text     string
 	location []parser.Range
+	comments []string
 }
 
 // CustomHeredoc is a heredoc of a custom instruction.
@@ -32,14 +34,14 @@ type CustomHeredoc struct {
 	Expand  bool // its word was not quoted
 }
 
-// Name is the instruction's keyword in small letters, as BuildKit's types have it.
-func (c *Custom) Name() string { return strings.ToLower(c.Instruction.Keyword) }
+// Name is the instruction's keyword as it was written, which BuildKit's types have too.
+func (c *Custom) Name() string { return c.keyword }
 
 // Location is where the instruction stands.
 func (c *Custom) Location() []parser.Range { return c.location }
 
-// Comments are those above the instruction, of which there is no use.
-func (c *Custom) Comments() []string { return nil }
+// Comments are the lines of the comment right above.
+func (c *Custom) Comments() []string { return c.comments }
 
 // String is the instruction on one line.
 func (c *Custom) String() string { return c.text }
@@ -91,8 +93,8 @@ func (c *customs) markLines(text []byte) (string, map[int]string, error) {
 			continue // what is wrong with it is for the parser to say
 		}
 		if custom && instruction.Heredocs {
-			marked[start+1] = keyword
 			at := strings.Index(strings.ToUpper(lines[start]), keyword)
+			marked[start+1] = lines[start][at : at+len(keyword)]
 			lines[start] = lines[start][:at] + "RUN" + lines[start][at+len(keyword):]
 		}
 		if custom && !instruction.Heredocs {
@@ -150,11 +152,11 @@ func placeholder(i int) string { return "\x00custom " + strconv.Itoa(i) }
 // take replaces the nodes of custom instructions with placeholders.
 func (c *customs) take(nodes []*parser.Node, marked map[int]string) error {
 	for _, node := range nodes {
-		keyword := strings.ToUpper(node.Value)
+		written := node.Value
 		if k, ok := marked[node.StartLine]; ok {
-			keyword = k
+			written = k
 		}
-		instruction, ok := c.known[keyword]
+		instruction, ok := c.known[strings.ToUpper(written)]
 		if !ok {
 			continue
 		}
@@ -162,11 +164,8 @@ func (c *customs) take(nodes []*parser.Node, marked map[int]string) error {
 		if err != nil {
 			return err
 		}
-		shown := "STOPSIGNAL"
-		if node.Value == strings.ToLower(node.Value) {
-			shown = "stopsignal" // a build check compares the letter case of all keywords
-		}
-		node.Value, node.Flags, node.Heredocs, node.Attributes = shown, nil, nil, nil
+		custom.keyword, custom.comments = written, node.PrevComment
+		node.Value, node.Flags, node.Heredocs, node.Attributes = "STOPSIGNAL", nil, nil, nil
 		node.Next = &parser.Node{Value: placeholder(len(c.found))}
 		c.found = append(c.found, custom)
 	}

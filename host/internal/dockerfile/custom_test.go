@@ -55,7 +55,7 @@ func TestCustom(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text := "FROM scratch\n" + tt.text + "\nRUN <<EOF\nSCRIPT <<NOT\nEOF\nENV A=b\n"
-			f, err := Parse("Dockerfile", []byte(text), testInstructions()...)
+			f, err := Parse("Dockerfile", []byte(text), Options{Instructions: testInstructions()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +81,7 @@ func TestCustom(t *testing.T) {
 func TestCustomInHeredocs(t *testing.T) {
 	t.Parallel()
 	for _, begin := range []string{"RUN a <<EOF", "RUN a \\\n# why\n b <<EOF", "ONBUILD RUN a <<EOF", "ONBUILD COPY <<EOF /x"} {
-		f, err := Parse("Dockerfile", []byte("FROM scratch\n"+begin+"\nSCRIPT <<X\nX\nEOF\nENV a=b\n"), testInstructions()...)
+		f, err := Parse("Dockerfile", []byte("FROM scratch\n"+begin+"\nSCRIPT <<X\nX\nEOF\nENV a=b\n"), Options{Instructions: testInstructions()})
 		if err != nil {
 			t.Errorf("%q: %v", begin, err)
 			continue
@@ -113,13 +113,13 @@ func TestCustomRefuses(t *testing.T) {
 		"ONBUILD JSONNET a b":           errTrigger.Error(),
 		"JSONET a b":                    `unknown instruction "JSONET"`,
 	} {
-		_, err := Parse("Dockerfile", []byte("FROM scratch\n"+text+"\n"), testInstructions()...)
+		_, err := Parse("Dockerfile", []byte("FROM scratch\n"+text+"\n"), Options{Instructions: testInstructions()})
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Dockerfile:2") {
 			t.Errorf("%q: error %v, want %q at line 2", text, err, want)
 		}
 	}
 	for _, bad := range []sdk.Instruction{{Keyword: "RUN"}, {Keyword: "lower"}, {}, {Keyword: "A", MinArgs: 2, MaxArgs: 1}, {Keyword: "A", Flags: []sdk.Flag{{}}}} {
-		if _, err := Parse("Dockerfile", []byte("FROM scratch\n"), bad); err == nil {
+		if _, err := Parse("Dockerfile", []byte("FROM scratch\n"), Options{Instructions: []sdk.Instruction{bad}}); err == nil {
 			t.Errorf("%+v passes", bad)
 		}
 	}
@@ -128,7 +128,7 @@ func TestCustomRefuses(t *testing.T) {
 // TestNothingCustom holds that keywords mean nothing without the plugin.
 func TestNothingCustom(t *testing.T) {
 	t.Parallel()
-	if _, err := Parse("Dockerfile", []byte("FROM scratch\nJSONNET a b\n")); err == nil || !strings.Contains(err.Error(), `unknown instruction "JSONNET"`) {
+	if _, err := Parse("Dockerfile", []byte("FROM scratch\nJSONNET a b\n"), Options{}); err == nil || !strings.Contains(err.Error(), `unknown instruction "JSONNET"`) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -38,11 +38,21 @@ func (l *Lexer) Word(word string, vars Variables) (string, error) {
 	return out, l.finish(word, m, err, len(out))
 }
 
-// WordUnset is [Lexer.Word], with the names that the word mentions and vars does not have.
-func (l *Lexer) WordUnset(word string, vars Variables) (string, []string, error) {
+// Expansion is what a word expands to and the variables it mentions, sorted: those that have a value and those that do not.
+type Expansion struct {
+	Value       string
+	Used, Unset []string
+}
+
+// Expand is [Lexer.Word], with the variables that the word mentions.
+func (l *Lexer) Expand(word string, vars Variables) (Expansion, error) {
 	m := meter(word, vars)
-	out, unset, err := l.lex.ProcessWord(word, m)
-	return out, slices.Sorted(maps.Keys(unset)), l.finish(word, m, err, len(out))
+	r, err := l.lex.ProcessWordWithMatches(word, m)
+	return expansion(r), l.finish(word, m, err, len(r.Result))
+}
+
+func expansion(r shell.ProcessWordResult) Expansion {
+	return Expansion{Value: r.Result, Used: slices.Sorted(maps.Keys(r.Matched)), Unset: slices.Sorted(maps.Keys(r.Unmatched))}
 }
 
 // Words expands a word that may become several, as those of EXPOSE do.
@@ -79,18 +89,18 @@ func (l *Lexer) Display(text string, vars Variables) string {
 
 // Heredoc expands the text of a heredoc of COPY or ADD. Quotes mean nothing there, and the escape character is a
 // backslash whatever the file says.
-func Heredoc(text string, vars Variables) (string, error) {
+func Heredoc(text string, vars Variables) (Expansion, error) {
 	lex := shell.NewLex('\\')
 	lex.SkipProcessQuotes = true
 	m := meter(text, vars)
-	out, _, err := lex.ProcessWord(text, m)
+	r, err := lex.ProcessWordWithMatches(text, m)
 	if tooLong := m.check(text); tooLong != nil {
-		return "", fmt.Errorf("expand heredoc: %w", tooLong)
+		return Expansion{}, fmt.Errorf("expand heredoc: %w", tooLong)
 	}
 	if err != nil {
-		return "", fmt.Errorf("expand heredoc: %w", innermost(err))
+		return Expansion{}, fmt.Errorf("expand heredoc: %w", innermost(err))
 	}
-	return out, nil
+	return expansion(r), nil
 }
 
 // expansionError takes the lexer's own words off its error and puts ours on.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 
 	"github.com/trowel-build/trowel/sdk"
 )
@@ -26,6 +27,7 @@ type File struct {
 	Warnings []Warning
 
 	lines  []string
+	checks linter.Config
 	custom map[string]sdk.Instruction // by keyword
 }
 
@@ -46,6 +48,8 @@ type Instruction struct {
 	Command  Command
 	Keyword  string // upper-case
 	Position Position
+	// Comments are the lines of the comment right above, without the "#".
+	Comments []string
 	// Trigger is the text of the ONBUILD trigger that this instruction comes from, if it does; its position is then that
 	// of the FROM that set it off.
 	Trigger string
@@ -67,13 +71,6 @@ func (in Instruction) Text() string {
 type Position struct {
 	First int
 	Last  int
-}
-
-// Warning is the finding of a build check.
-type Warning struct {
-	Rule     string // BuildKit's name of the rule, such as "StageNameCasing"; empty if it is none of BuildKit's
-	Text     string
-	Position Position // zero if it is about no line
 }
 
 // Lines are the lines of the file.

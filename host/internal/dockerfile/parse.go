@@ -14,10 +14,18 @@ import (
 	"github.com/trowel-build/trowel/sdk"
 )
 
-// Parse reads the text of a Dockerfile, which may use the instructions that plugins give. Errors are of type [*Error], but
-// for those about the descriptions of instructions; name is the file's name in them.
-func Parse(name string, text []byte, extra ...sdk.Instruction) (*File, error) {
-	known, err := knownInstructions(extra)
+// Options are how a Dockerfile is to be read.
+type Options struct {
+	// Instructions are those that plugins give.
+	Instructions []sdk.Instruction
+	// Checks sets the build checks in place of the file's "# check=" directive; nil leaves that.
+	Checks *string
+}
+
+// Parse reads the text of a Dockerfile. Errors are of type [*Error], but for those about the options; name is the file's
+// name in them.
+func Parse(name string, text []byte, opt Options) (*File, error) {
+	known, err := knownInstructions(opt.Instructions)
 	if err != nil {
 		return nil, err
 	}
@@ -25,14 +33,17 @@ func Parse(name string, text []byte, extra ...sdk.Instruction) (*File, error) {
 	if err := f.checkText(text); err != nil {
 		return nil, err
 	}
-	config, err := f.directives(text)
-	if err != nil {
+	if err := f.directives(text); err != nil {
 		return nil, err
 	}
-	config.Warn = func(rule, _, _, text string, where []parser.Range) {
-		f.Warnings = append(f.Warnings, Warning{Rule: rule, Text: text, Position: position(where)})
+	if opt.Checks != nil {
+		config, err := linter.ParseLintOptions(*opt.Checks)
+		if err != nil {
+			return nil, fmt.Errorf("build argument BUILDKIT_DOCKERFILE_CHECK: %w", err)
+		}
+		f.checks = *config
 	}
-	lint := linter.New(config)
+	checks := f.Checks(func(w Warning) { f.Warnings = append(f.Warnings, w) })
 
 	custom := customs{file: f, known: known}
 	source, marked, err := custom.markLines(text)
@@ -45,7 +56,7 @@ func Parse(name string, text []byte, extra ...sdk.Instruction) (*File, error) {
 	}
 	for _, w := range tree.Warnings {
 		// The parser's only warning; its location is the last line of the instruction.
-		lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
+		checks.lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
 	}
 	f.Escape = tree.EscapeToken
 	if nodes := tree.AST.Children; len(nodes) > maxInstructions {
@@ -64,16 +75,13 @@ func Parse(name string, text []byte, extra ...sdk.Instruction) (*File, error) {
 	if err := f.checkOrder(tree.AST.Children); err != nil {
 		return nil, err
 	}
-	stages, args, err := instructions.Parse(tree.AST, lint)
+	stages, args, err := instructions.Parse(tree.AST, checks.lint)
 	if err != nil {
 		return nil, f.translate(err)
 	}
+	checks.stageNames(stages)
+	checks.casing(stages, &custom)
 	f.fill(stages, args, &custom)
-	if err := lint.Error(); err != nil {
-		first := f.Warnings[0]
-		return nil, f.failAt(first.Position, "", fmt.Errorf("%s: %s", first.Rule, first.Text),
-			"the file has check=error=true, which makes build checks fail the build")
-	}
 	return f, nil
 }
 
@@ -86,7 +94,7 @@ func (f *File) fill(stages []instructions.Stage, args []instructions.ArgCommand,
 		s := &stages[i]
 		stage := &Stage{
 			Index: i, Name: s.Name, BaseName: s.BaseName, Platform: s.Platform, Comment: s.DocComment,
-			From: Instruction{Keyword: "FROM", Position: position(s.Location)},
+			From: Instruction{Keyword: "FROM", Position: position(s.Location), Comments: s.Comments},
 		}
 		for _, c := range s.Commands {
 			stage.Instructions = append(stage.Instructions, newInstruction(custom.restore(c)))
@@ -96,7 +104,7 @@ func (f *File) fill(stages []instructions.Stage, args []instructions.ArgCommand,
 }
 
 func newInstruction(c Command) Instruction {
-	return Instruction{Command: c, Keyword: strings.ToUpper(c.Name()), Position: position(c.Location())}
+	return Instruction{Command: c, Keyword: strings.ToUpper(c.Name()), Position: position(c.Location()), Comments: c.Comments()}
 }
 
 // Trigger parses an ONBUILD trigger, set off by the FROM of stage. Errors point at that FROM.
@@ -176,11 +184,9 @@ func (f *File) translate(err error) *Error {
 	if _, ok := command.Commands[strings.ToLower(keyword)]; ok {
 		e.Instruction = strings.ToUpper(keyword)
 	}
-	for _, match := range quoted.FindAllStringSubmatch(err.Error(), -1) {
-		if line, column, ok := f.find(p, match[1]+match[2]); ok {
-			e.Line, e.Column = line, column
-			return e
-		}
+	if line, column, ok := f.findQuoted(p, err.Error()); ok {
+		e.Line, e.Column = line, column
+		return e
 	}
 	if strings.Contains(err.Error(), "heredoc") {
 		if line, column, ok := f.find(Position{p.First, p.First}, "<<"); ok {
@@ -189,6 +195,16 @@ func (f *File) translate(err error) *Error {
 		}
 	}
 	return e
+}
+
+// findQuoted is where the first word that a message of BuildKit quotes, and the source has, stands in the lines at p.
+func (f *File) findQuoted(p Position, message string) (line, column int, ok bool) {
+	for _, match := range quoted.FindAllStringSubmatch(message, -1) {
+		if line, column, ok := f.find(p, match[1]+match[2]); ok {
+			return line, column, true
+		}
+	}
+	return 0, 0, false
 }
 
 // cause is an error of BuildKit without the line numbers it was wrapped in: those are told otherwise.

@@ -24,7 +24,7 @@ EOF
 from build
 cmd ["x"]
 `
-	f, err := Parse("dir/Dockerfile", []byte(text))
+	f, err := Parse("dir/Dockerfile", []byte(text), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,12 +64,39 @@ cmd ["x"]
 	if got, want := f.Source(Position{9, 11}), "COPY <<EOF /x\ntext\nEOF"; got != want {
 		t.Errorf("got source %q, want %q", got, want)
 	}
+	const rules = "https://docs.docker.com/go/dockerfile/rule/"
+	const casing = "All commands within the Dockerfile should use the same casing (either upper or lower)"
 	wantWarnings := []Warning{
-		{Rule: "NoEmptyContinuation", Text: "Empty continuation line", Position: Position{8, 8}},
-		{Rule: "StageNameCasing", Text: "Stage name 'Build' should be lowercase", Position: Position{5, 5}},
+		{
+			"NoEmptyContinuation", "Empty continuation line", "Empty continuation lines will become errors in a future release",
+			rules + "no-empty-continuation/",
+			Position{8, 8},
+			8, 0,
+		},
+		{
+			"StageNameCasing", "Stage name 'Build' should be lowercase", "Stage names should be lowercase",
+			rules + "stage-name-casing/",
+			Position{5, 5},
+			5, 45,
+		},
+		{
+			"ConsistentInstructionCasing", "Command 'from' should match the case of the command majority (uppercase)", casing,
+			rules + "consistent-instruction-casing/",
+			Position{13, 13},
+			13, 1,
+		},
+		{
+			"ConsistentInstructionCasing", "Command 'cmd' should match the case of the command majority (uppercase)", casing,
+			rules + "consistent-instruction-casing/",
+			Position{14, 14},
+			14, 1,
+		},
 	}
 	if diff := cmp.Diff(wantWarnings, f.Warnings); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	if got, want := f.Excerpt(f.Warnings[2]), "> 13 | from build\n     | ^\n"; got != want {
+		t.Errorf("got excerpt %q, want %q", got, want)
 	}
 }
 
@@ -90,7 +117,7 @@ func TestWarnings(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			f, err := Parse("Dockerfile", []byte(test.text))
+			f, err := Parse("Dockerfile", []byte(test.text), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -102,6 +129,32 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("rules (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestCheckError(t *testing.T) {
+	t.Parallel()
+	found := []Warning{
+		{Text: "no rule"}, {Rule: "B", Position: Position{2, 2}, Line: 2, Column: 3}, {Rule: "A", Position: Position{1, 1}, Line: 1}, {Rule: "B"},
+	}
+	f, err := Parse("Dockerfile", []byte("# check=error=true\nFROM a"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, ok := errors.AsType[*Error](f.CheckError(found))
+	if !ok || e.Error() != "Dockerfile:2:3: build checks found violations of A, B" {
+		t.Errorf("got error %v", e)
+	}
+	if err := f.CheckError(found[:1]); err != nil {
+		t.Errorf("got %v for what is no build check", err)
+	}
+	setting := "skip=none"
+	if f, err = Parse("Dockerfile", []byte("# check=error=true\nFROM a"), Options{Checks: &setting}); err != nil || f.CheckError(found) != nil {
+		t.Errorf("got errors %v, %v with another setting", err, f.CheckError(found))
+	}
+	setting = "nonsense"
+	if _, err := Parse("Dockerfile", []byte("FROM a"), Options{Checks: &setting}); err == nil {
+		t.Error("a setting without sense was accepted")
 	}
 }
 
@@ -156,13 +209,12 @@ func TestErrors(t *testing.T) {
 		{"escape", "# escape=x\nFROM a", 1, 10, `escape character "x" is not supported`, ""},
 		{"escape twice", "# escape=`\n# escape=`\nFROM a", 2, 0, "only one escape", ""},
 		{"check", "# check=skpi=all\nFROM a", 1, 9, "skpi", "skip=Rule"},
-		{"check fails", "# check=error=true\nFROM a as b", 2, 0, "FromAsCasing", "check=error=true"},
 		{"syntax", "# syntax=example.com/front:1\nFROM a", 1, 10, `syntax "example.com/front:1" is not supported`, "remove the line"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Parse("Dockerfile", []byte(test.text))
+			_, err := Parse("Dockerfile", []byte(test.text), Options{})
 			e, ok := errors.AsType[*Error](err)
 			if !ok {
 				t.Fatalf("got error %v, want an *Error", err)
@@ -199,7 +251,7 @@ func TestCheckSyntax(t *testing.T) {
 
 func TestExcerpt(t *testing.T) {
 	t.Parallel()
-	_, err := Parse("Dockerfile", []byte("FROM a\n\n\n\n\n\n\n\nCOPY \\\n\t--chwon=1\x1b[31m \\\n  x /"))
+	_, err := Parse("Dockerfile", []byte("FROM a\n\n\n\n\n\n\n\nCOPY \\\n\t--chwon=1\x1b[31m \\\n  x /"), Options{})
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		t.Fatal(err)
@@ -217,7 +269,7 @@ func TestExcerpt(t *testing.T) {
 // TestExcerptIsShort: a huge instruction must not flood the terminal.
 func TestExcerptIsShort(t *testing.T) {
 	t.Parallel()
-	f, err := Parse("Dockerfile", []byte("FROM a\nRUN x \\\n"+strings.Repeat(strings.Repeat("y", 1000)+" \\\n", 1000)+"last"))
+	f, err := Parse("Dockerfile", []byte("FROM a\nRUN x \\\n"+strings.Repeat(strings.Repeat("y", 1000)+" \\\n", 1000)+"last"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +281,7 @@ func TestExcerptIsShort(t *testing.T) {
 
 func TestTrigger(t *testing.T) {
 	t.Parallel()
-	f, err := Parse("Dockerfile", []byte("FROM a\nRUN x\nFROM base AS b\nRUN y"))
+	f, err := Parse("Dockerfile", []byte("FROM a\nRUN x\nFROM base AS b\nRUN y"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +310,7 @@ func (v values) Keys() []string                 { return nil }
 
 func TestLexer(t *testing.T) {
 	t.Parallel()
-	f, err := Parse("Dockerfile", []byte("# escape=`\nFROM a"))
+	f, err := Parse("Dockerfile", []byte("# escape=`\nFROM a"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,14 +326,14 @@ func TestLexer(t *testing.T) {
 	if got := f.Lexer().Display(`echo "$A" $B '$A'`, vars); got != `echo "1" $B '$A'` {
 		t.Errorf("got display %q", got)
 	}
-	if got, err := Heredoc("'$A' \"$B\" \\$A", vars); err != nil || got != `'1' "" $A` {
+	if got, err := Heredoc("'$A' \"$B\" \\$A", vars); err != nil || got.Value != `'1' "" $A` {
 		t.Errorf("got heredoc %q, %v", got, err)
 	}
 	if _, err := Heredoc("${A", vars); err == nil {
 		t.Error("a heredoc with a broken variable was accepted")
 	}
-	if _, unset, err := f.Lexer().WordUnset("$A$B${C}", vars); err != nil || !cmp.Equal(unset, []string{"B", "C"}) {
-		t.Errorf("got unset %q, %v", unset, err)
+	if x, err := f.Lexer().Expand("$A$B${C}", vars); err != nil || !cmp.Equal(x, Expansion{"1", []string{"A"}, []string{"B", "C"}}) {
+		t.Errorf("got %v, %v", x, err)
 	}
 }
 
@@ -293,7 +345,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		file, err := Parse("Dockerfile", text)
+		file, err := Parse("Dockerfile", text, Options{})
 		lines := strings.Count(string(text), "\n") + 1
 		if err != nil {
 			e, ok := errors.AsType[*Error](err)

@@ -66,21 +66,20 @@ func splitLines(text []byte) []string {
 	return lines
 }
 
-// directives checks the comments at the top that direct the parser, and returns how the build checks are configured.
-func (f *File) directives(text []byte) (*linter.Config, error) {
+// directives reads the comments at the top that direct the parser.
+func (f *File) directives(text []byte) error {
 	if syntax, _, where, ok := parser.DetectSyntax(text); ok {
 		if err := CheckSyntax(syntax); err != nil {
-			return nil, f.failAt(position(where), syntax, err,
+			return f.failAt(position(where), syntax, err,
 				"remove the line: the language of docker/dockerfile is built in, other frontends cannot be run")
 		}
 	}
-	config := &linter.Config{}
 	var p parser.DirectiveParser
 	for i, line := range f.lines {
 		at := Position{i + 1, i + 1}
 		d, err := p.ParseLine([]byte(strings.TrimLeftFunc(line, unicode.IsSpace)))
 		if err != nil {
-			return nil, f.failAt(at, "", err, "")
+			return f.failAt(at, "", err, "")
 		}
 		if d == nil {
 			break
@@ -88,16 +87,18 @@ func (f *File) directives(text []byte) (*linter.Config, error) {
 		switch d.Name {
 		case "escape":
 			if d.Value != "`" && d.Value != `\` {
-				return nil, f.failAt(at, d.Value, fmt.Errorf("escape character %q is not supported", d.Value), "it can be \\ or `")
+				return f.failAt(at, d.Value, fmt.Errorf("escape character %q is not supported", d.Value), "it can be \\ or `")
 			}
 			f.Escape = rune(d.Value[0])
 		case "check":
-			if config, err = linter.ParseLintOptions(d.Value); err != nil {
-				return nil, f.failAt(at, d.Value, err, "write check=skip=Rule,Rule;error=true")
+			config, err := linter.ParseLintOptions(d.Value)
+			if err != nil {
+				return f.failAt(at, d.Value, err, "write check=skip=Rule,Rule;error=true")
 			}
+			f.checks = *config
 		}
 	}
-	return config, nil
+	return nil
 }
 
 // CheckSyntax accepts the references of "# syntax=" that mean the built-in language: any version of docker/dockerfile.

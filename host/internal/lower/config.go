@@ -17,6 +17,7 @@ func (l *lowering) workdir(c *dockerfile.Workdir, step *Step) error {
 	if err != nil {
 		return err
 	}
+	l.checkWorkdir(dir)
 	switch {
 	case dir == "":
 		dir = l.dir()
@@ -62,7 +63,8 @@ func (l *lowering) shell(c *dockerfile.Shell, step *Step) error {
 
 // cmd lowers CMD.
 func (l *lowering) cmd(c *dockerfile.Cmd, step *Step) error {
-	l.cmdSet = true
+	l.checkOnce(c, "CMD")
+	l.checkForm(c, c.ShellDependantCmdLine)
 	l.config.Cmd = l.execOrShell(c.ShellDependantCmdLine)
 	l.config.ArgsEscaped = true // BuildKit sets it, whatever the system
 	step.Effects = []effect.Effect{set("Cmd", l.config.Cmd), set("ArgsEscaped", true)}
@@ -72,9 +74,11 @@ func (l *lowering) cmd(c *dockerfile.Cmd, step *Step) error {
 
 // entrypoint lowers ENTRYPOINT. It resets a CMD that this stage did not set.
 func (l *lowering) entrypoint(c *dockerfile.Entrypoint, step *Step) error {
+	l.checkOnce(c, "ENTRYPOINT")
+	l.checkForm(c, c.ShellDependantCmdLine)
 	l.config.Entrypoint = l.execOrShell(c.ShellDependantCmdLine)
 	step.Effects = []effect.Effect{set("Entrypoint", l.config.Entrypoint)}
-	if !l.cmdSet {
+	if _, ok := l.before["CMD"]; !ok {
 		l.config.Cmd = nil
 		step.Effects = append(step.Effects, set("Cmd", l.config.Cmd))
 	}
@@ -128,6 +132,7 @@ func (l *lowering) stopSignal(c *dockerfile.StopSignal, step *Step) error {
 
 // healthcheck lowers HEALTHCHECK. NONE is stored: it takes back that of the base.
 func (l *lowering) healthcheck(c *dockerfile.Healthcheck, step *Step) error {
+	l.checkOnce(c, "HEALTHCHECK")
 	h := image.Healthcheck{
 		Test: c.Health.Test, Interval: c.Health.Interval, Timeout: c.Health.Timeout,
 		StartPeriod: c.Health.StartPeriod, StartInterval: c.Health.StartInterval, Retries: c.Health.Retries,

@@ -73,17 +73,20 @@ func (l *lowering) expandCopy(s *copySpec, in dockerfile.Sources, chown, chmod s
 	for i, src := range s.sources {
 		if src == "" {
 			l.warnings = append(l.warnings, dockerfile.Warning{
-				Position: l.in.Position,
-				Text:     fmt.Sprintf("Source %q of %s is empty, which means all files", in.SourcePaths[i], s.keyword),
+				Position: l.in.Position, Line: l.in.Position.First,
+				Text: fmt.Sprintf("Source %q of %s is empty, which means all files", in.SourcePaths[i], s.keyword),
 			})
 		}
 	}
 	for _, content := range in.SourceContents {
 		text := content.Data
 		if content.Expand {
-			if text, err = dockerfile.Heredoc(text, &l.vars); err != nil {
+			x, err := dockerfile.Heredoc(text, &l.vars)
+			l.checkVariables(x)
+			if err != nil {
 				return l.fail(content.Path, err, "")
 			}
+			text = x.Value
 		}
 		name, err := l.heredocName(content.Path)
 		if err != nil {
@@ -96,6 +99,7 @@ func (l *lowering) expandCopy(s *copySpec, in dockerfile.Sources, chown, chmod s
 
 // finishCopy makes the effect of COPY and ADD.
 func (l *lowering) finishCopy(s copySpec, step *Step) error {
+	l.checkIgnored(&s)
 	if err := checkMode(s.chmod); err != nil {
 		return l.fail("--chmod", err, "")
 	}

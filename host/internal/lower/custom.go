@@ -110,9 +110,12 @@ func (l *lowering) call(c *dockerfile.Custom) (sdk.Call, error) {
 	for _, h := range c.Heredocs {
 		content := h.Content
 		if h.Expand {
-			if content, err = dockerfile.Heredoc(content, &l.vars); err != nil {
+			x, err := dockerfile.Heredoc(content, &l.vars)
+			l.checkVariables(x)
+			if err != nil {
 				return call, l.fail(h.Name, err, "")
 			}
+			content = x.Value
 		}
 		call.Heredocs = append(call.Heredocs, sdk.Heredoc{Name: h.Name, Content: content})
 	}
@@ -289,6 +292,9 @@ func (l *lowering) customSet(x sdk.Set, step *Step) error {
 			return fmt.Errorf("set onbuild has %q: %w", trigger.Expression, err)
 		}
 	}
+	checks := l.checks
+	l.checks = nil // they are for what users write
+	defer func() { l.checks = checks }()
 	var done Step
 	if err := l.dispatch(dockerfile.Instruction{Command: command, Keyword: l.in.Keyword, Position: l.in.Position}, &done); err != nil {
 		return fmt.Errorf("set %s: %w", x.Field, err)

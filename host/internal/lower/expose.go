@@ -20,7 +20,7 @@ func (l *lowering) expose(c *dockerfile.Expose, step *Step) error {
 			return l.fail(word, err, "")
 		}
 		for _, w := range words {
-			some, err := parsePorts(w)
+			some, err := l.parsePorts(w)
 			if err != nil {
 				return l.fail(word, fmt.Errorf("port %q: %w", w, err), "write it as in 80, 53/udp or 8000-8010/tcp")
 			}
@@ -38,16 +38,22 @@ func (l *lowering) expose(c *dockerfile.Expose, step *Step) error {
 
 // parsePorts reads [address:][host port:]port[/protocol] and returns "port/protocol" for each port of the range. What is
 // before the port is tolerated, as BuildKit does, and means nothing.
-func parsePorts(word string) ([]string, error) {
+func (l *lowering) parsePorts(word string) ([]string, error) {
 	address, host, port := splitPort(word)
-	port, protocol, _ := strings.Cut(port, "/")
-	protocol = strings.ToLower(protocol)
+	port, written, _ := strings.Cut(port, "/")
+	protocol := strings.ToLower(written)
 	switch protocol {
 	case "":
 		protocol = "tcp"
 	case "tcp", "udp", "sctp":
 	default:
 		return nil, fmt.Errorf("unknown protocol %q: it is tcp, udp or sctp", protocol)
+	}
+	if strings.ToLower(written) != written {
+		l.checks.ExposeProtoCasing(word)
+	}
+	if address != "" || host != "" {
+		l.checks.ExposeInvalidFormat(word)
 	}
 	if address != "" {
 		if _, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(address, "["), "]")); err != nil {

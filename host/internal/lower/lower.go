@@ -58,6 +58,7 @@ type Lowered struct {
 	Steps    []Step
 	State    State // after the last step: what a stage based on this one starts from
 	Warnings []dockerfile.Warning
+	Outline  Outline
 }
 
 // State is all that a stage hands on to one that is based on it, but for files. It is immutable.
@@ -65,8 +66,9 @@ type State struct {
 	Config image.Config
 	Author string // of MAINTAINER
 
-	vars vars
-	args []arg
+	vars       vars
+	args       []arg
+	workdirSet bool // by a WORKDIR of the file
 }
 
 // arg is a declared ARG.
@@ -81,41 +83,50 @@ func From(base *image.Base) State {
 	return s
 }
 
-// Stage lowers a stage of a plan. The base is [From] what FROM names, or the [Lowered] state of the stage it names. The
-// planner is asked about the instructions of plugins, and may be nil where there are none. Errors are of type
-// [*dockerfile.Error].
-func Stage(ctx context.Context, p *plan.Plan, s *plan.Stage, base State, planner Planner) (*Lowered, error) {
+// Outside is what lowering asks about what is not in the Dockerfile. Its zero value knows of no plugins and no ignore file.
+type Outside struct {
+	Planner Planner // is asked about the instructions of plugins
+	// Ignored says, for a build check, whether the ignore file hides a source of COPY from the main context.
+	Ignored func(source string) bool
+}
+
+// Stage lowers a stage of a plan. The base is [From] what FROM names, or the [Lowered] state of the stage it names. Errors
+// are of type [*dockerfile.Error]; the warnings up to there are returned with one.
+func Stage(ctx context.Context, p *plan.Plan, s *plan.Stage, base State, outside Outside) (*Lowered, error) {
 	if s.Base.Stage == "" && len(base.Config.OnBuild) > 0 && !s.TriggersKnown() {
-		return nil, p.File.Fail(s.Source.From, s.Source.BaseName, fmt.Errorf("the base's ONBUILD triggers were not planned"), "")
+		return &Lowered{}, p.File.Fail(s.Source.From, s.Source.BaseName, fmt.Errorf("the base's ONBUILD triggers were not planned"), "")
 	}
 	l := &lowering{
-		out:  &Lowered{},
-		plan: p, stage: s, file: p.File, lex: p.File.Lexer(),
+		out:  &Lowered{Outline: Outline{Args: map[string]Parameter{}}},
+		plan: p, stage: s, file: p.File, lex: p.File.Lexer(), ignored: outside.Ignored, workdirSet: base.workdirSet,
+		before: map[string]dockerfile.Position{},
 		config: base.Config.Clone(), author: base.Author, vars: base.vars.clone(), args: base.args[:len(base.args):len(base.args)],
 	}
-	if planner != nil {
+	if planner := outside.Planner; planner != nil {
 		l.ask = func(call sdk.Call, before Before) (sdk.Plan, error) { return planner.Plan(ctx, call, before) }
 	}
 	l.start()
 	out := l.out
+	defer func() { out.Warnings = l.warnings }()
+	checks := p.File.Checks(func(w dockerfile.Warning) { l.warnings = append(l.warnings, w) })
 	if s.Base.Image != "" || s.Base.Context != "" {
 		out.BaseName = l.numbered("FROM " + s.Base.Image + s.Base.Context)
 	}
 	for _, in := range append(s.Triggers[:len(s.Triggers):len(s.Triggers)], s.Instructions...) {
+		l.checks = checks.At(in)
 		step, err := l.step(in)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		out.Steps = append(out.Steps, step)
 	}
 	out.State = l.state()
-	out.Warnings = l.warnings
 	return out, nil
 }
 
 // state is what a stage based on this one would start from.
 func (l *lowering) state() State {
-	return State{Config: l.config, Author: l.author, vars: l.vars.clone(), args: l.args}
+	return State{Config: l.config, Author: l.author, vars: l.vars.clone(), args: l.args, workdirSet: l.workdirSet}
 }
 
 // lowering is a stage while it is lowered.
@@ -128,16 +139,22 @@ type lowering struct {
 	file  *dockerfile.File
 	lex   *dockerfile.Lexer
 
-	config   image.Config // what it points to is shared with the steps before: it is replaced, not changed
-	author   string
-	vars     vars  // what words are expanded with, and what RUN sees
-	args     []arg // as declared, repetitions included
-	cmdSet   bool  // CMD came up in this stage
-	index    int   // of the step that was numbered last
-	total    int
+	config image.Config // what it points to is shared with the steps before: it is replaced, not changed
+	author string
+	vars   vars  // what words are expanded with, and what RUN sees
+	args   []arg // as declared, repetitions included
+	index  int   // of the step that was numbered last
+	total  int
+
 	warnings []dockerfile.Warning
 
 	in dockerfile.Instruction // the one at hand
+
+	// What build checks go by.
+	checks     *dockerfile.Checks // for the instruction at hand
+	ignored    func(source string) bool
+	before     map[string]dockerfile.Position // CMD, ENTRYPOINT and HEALTHCHECK so far, by keyword
+	workdirSet bool
 }
 
 // step lowers one instruction.
@@ -202,11 +219,12 @@ func (l *lowering) dispatch(in dockerfile.Instruction, step *Step) error {
 
 // word expands a word of the instruction at hand.
 func (l *lowering) word(word string) (string, error) {
-	out, err := l.lex.Word(word, &l.vars)
+	x, err := l.lex.Expand(word, &l.vars)
+	l.checkVariables(x)
 	if err != nil {
 		return "", l.fail(word, err, "")
 	}
-	return out, nil
+	return x.Value, nil
 }
 
 // words expands each of some words.

@@ -33,7 +33,7 @@ type given struct {
 // lowerAll plans and lowers all stages that the target needs.
 func lowerAll(t *testing.T, g given) ([]*Lowered, *plan.Plan, error) {
 	t.Helper()
-	file, err := dockerfile.Parse("Dockerfile", []byte(g.text))
+	file, err := dockerfile.Parse("Dockerfile", []byte(g.text), dockerfile.Options{})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,7 +67,7 @@ func lowerAll(t *testing.T, g given) ([]*Lowered, *plan.Plan, error) {
 		if s.Base.Stage != "" {
 			base = states[s.Base.Stage]
 		}
-		l, err := Stage(t.Context(), p, s, base, nil)
+		l, err := Stage(t.Context(), p, s, base, Outside{})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -191,7 +191,7 @@ func TestPure(t *testing.T) {
 	file, err := dockerfile.Parse("Dockerfile", []byte(strings.Join([]string{
 		"FROM scratch", "ARG A=1", "ENV B=$A C=${B:-x}", "LABEL l=$A", "COPY --chown=$A $B /$A", "COPY <<EOF /x", "$A", "EOF",
 		"EXPOSE $A 80", "VOLUME /$A", "USER $A", "WORKDIR $B", "STOPSIGNAL $A", "RUN echo $A", "ONBUILD RUN $A",
-	}, "\n")))
+	}, "\n")), dockerfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestPure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := Stage(t.Context(), p, p.Target(), From(nil), nil)
+		l, err := Stage(t.Context(), p, p.Target(), From(nil), Outside{})
 		if err != nil {
 			t.Fatal(err)
 		}

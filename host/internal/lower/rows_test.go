@@ -226,7 +226,7 @@ func TestOnbuild(t *testing.T) {
 // TestUnplannedTriggers shows that a base's triggers cannot get lost on the way.
 func TestUnplannedTriggers(t *testing.T) {
 	t.Parallel()
-	file, err := dockerfile.Parse("Dockerfile", []byte("FROM a"))
+	file, err := dockerfile.Parse("Dockerfile", []byte("FROM a"), dockerfile.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,13 +235,13 @@ func TestUnplannedTriggers(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := State{Config: image.Config{OnBuild: []string{"RUN x"}}}
-	if _, err := Stage(t.Context(), p, p.Target(), base, nil); err == nil {
+	if _, err := Stage(t.Context(), p, p.Target(), base, Outside{}); err == nil {
 		t.Error("no error, although the triggers were not planned")
 	}
 	if p, err = p.WithTriggers(map[string][]string{"stage-0": base.Config.OnBuild}); err != nil {
 		t.Fatal(err)
 	}
-	l, err := Stage(t.Context(), p, p.Target(), base, nil)
+	l, err := Stage(t.Context(), p, p.Target(), base, Outside{})
 	if err != nil || len(l.Steps) != 1 {
 		t.Errorf("got %v and error %v, want one step", l, err)
 	}

@@ -240,7 +240,7 @@ func (s *standard) set(x sdk.Set) string {
 func (s *standard) onbuild(trigger string) string {
 	s.utf8(trigger)
 	line := "ONBUILD " + trigger
-	file, err := dockerfile.Parse("Dockerfile", []byte("# escape="+s.escape+"\nFROM scratch\n"+line+"\n"))
+	file, err := dockerfile.Parse("Dockerfile", []byte("# escape="+s.escape+"\nFROM scratch\n"+line+"\n"), dockerfile.Options{})
 	if err == nil && len(file.Stages) == 1 && len(file.Stages[0].Instructions) == 1 {
 		if c, ok := file.Stages[0].Instructions[0].Command.(*dockerfile.Onbuild); ok && c.Expression == trigger {
 			return line

@@ -257,7 +257,9 @@ func (e effects) Plan(context.Context, sdk.Call, Before) (sdk.Plan, error) {
 // lowerCustom lowers a use of an instruction that has these effects.
 func lowerCustom(t *testing.T, x effects) (*Lowered, error) {
 	t.Helper()
-	file, err := dockerfile.Parse("Dockerfile", []byte("FROM scratch\nSTEPS --from=other\n"), sdk.Instruction{Keyword: "STEPS", Flags: []sdk.Flag{{Name: "from"}}})
+	file, err := dockerfile.Parse("Dockerfile", []byte("FROM scratch\nSTEPS --from=other\n"), dockerfile.Options{
+		Instructions: []sdk.Instruction{{Keyword: "STEPS", Flags: []sdk.Flag{{Name: "from"}}}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,5 +267,5 @@ func lowerCustom(t *testing.T, x effects) (*Lowered, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Stage(t.Context(), p, p.Stages[0], From(nil), x)
+	return Stage(t.Context(), p, p.Stages[0], From(nil), Outside{Planner: x})
 }

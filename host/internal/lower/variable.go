@@ -20,6 +20,8 @@ func (l *lowering) env(c *dockerfile.Env, step *Step) error {
 		if kv.Key == "" {
 			return errors.New("the name of a variable is empty")
 		}
+		l.checkPair(c, kv)
+		l.checkSecret("ENV", kv.Key)
 		step.CreatedBy += " " + kv.String()
 		l.vars.set(kv.Key, kv.Value)
 		l.config.Env = setEnv(l.config.Env, kv.Key, kv.Value)
@@ -37,6 +39,7 @@ func (l *lowering) label(c *dockerfile.Label, step *Step) error {
 	l.config.Labels = cloneMap(l.config.Labels)
 	step.CreatedBy = "LABEL"
 	for _, kv := range pairs {
+		l.checkPair(c, kv)
 		step.CreatedBy += " " + kv.String()
 		l.config.Labels[kv.Key] = kv.Value
 	}
@@ -49,6 +52,7 @@ func (l *lowering) pairs(in []dockerfile.KeyValue) ([]dockerfile.KeyValue, error
 	out := make([]dockerfile.KeyValue, len(in))
 	for i, kv := range in {
 		var err error
+		out[i].NoDelim = kv.NoDelim
 		if out[i].Key, err = l.word(kv.Key); err != nil {
 			return nil, err
 		}
@@ -64,12 +68,13 @@ func (l *lowering) pairs(in []dockerfile.KeyValue) ([]dockerfile.KeyValue, error
 func (l *lowering) arg(c *dockerfile.Arg, step *Step) error {
 	var words []string
 	for _, a := range c.Args {
-		value, ok, err := l.argValue(a.Key, a.Value)
+		l.checkSecret("ARG", a.Key)
+		value, from, err := l.argValue(a.Key, a.Value)
 		if err != nil {
 			return err
 		}
 		word := a.Key
-		if ok {
+		if from != argUnset {
 			word += "=" + value
 			if !directsBuilder(a.Key) {
 				l.vars.set(a.Key, value)
@@ -77,21 +82,37 @@ func (l *lowering) arg(c *dockerfile.Arg, step *Step) error {
 		}
 		words = append(words, word)
 		l.args = append(l.args, arg{a.Key, value})
+		if from != argGlobal {
+			l.out.Outline.Args[a.Key] = Parameter{Name: a.Key, Value: value, Description: a.DocComment, Position: l.in.Position}
+		}
+		l.out.Outline.Used = append(l.out.Outline.Used, a.Key)
 	}
 	step.CreatedBy = "ARG " + strings.Join(words, " ")
 	return nil
 }
 
-func (l *lowering) argValue(name string, fallback *string) (value string, ok bool, err error) {
+// argOrigin says where an argument has its value from.
+type argOrigin string
+
+const (
+	argUnset   argOrigin = ""
+	argGiven   argOrigin = "given"
+	argDefault argOrigin = "default"
+	argGlobal  argOrigin = "global" // from the ARG before the first FROM, or the platform
+)
+
+func (l *lowering) argValue(name string, fallback *string) (value string, from argOrigin, err error) {
 	if v, ok := l.plan.BuildArgs[name]; ok {
-		return v, true, nil
+		return v, argGiven, nil
 	}
 	if fallback != nil {
 		v, err := l.word(*fallback)
-		return v, true, err
+		return v, argDefault, err
 	}
-	v, ok := l.plan.Args.Get(name)
-	return v, ok, nil
+	if v, ok := l.plan.Args.Get(name); ok {
+		return v, argGlobal, nil
+	}
+	return "", argUnset, nil
 }
 
 // directsBuilder reports whether an argument is meant for BuildKit alone and is kept from RUN.

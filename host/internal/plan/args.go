@@ -34,20 +34,13 @@ func (a *Args) set(name, value string) {
 }
 
 // globalArgs are the arguments that FROM sees: those of the platform, then those before the first FROM, each of which
-// can refer to the ones before it. --build-arg beats the default.
-func globalArgs(file *dockerfile.File, opt Options) (*Args, error) {
-	args := &Args{values: map[string]string{}}
-	for _, kv := range platformArgs(file, opt) {
-		value := kv[1]
-		if v, ok := opt.BuildArgs[kv[0]]; ok {
-			value = v
-		}
-		args.set(kv[0], value)
-	}
+// can refer to the ones before it. What is given beats the default.
+func globalArgs(file *dockerfile.File, opt Options, given map[string]string) (*Args, error) {
+	args := predeclared(file, opt)
 	lex := file.Lexer()
 	for _, in := range file.Args {
 		for _, arg := range in.Command.(*dockerfile.Arg).Args {
-			if v, ok := opt.BuildArgs[arg.Key]; ok {
+			if v, ok := given[arg.Key]; ok {
 				args.set(arg.Key, v)
 				continue
 			}
@@ -62,6 +55,19 @@ func globalArgs(file *dockerfile.File, opt Options) (*Args, error) {
 		}
 	}
 	return args, nil
+}
+
+// predeclared are the arguments of the platform, with those values that are given.
+func predeclared(file *dockerfile.File, opt Options) *Args {
+	args := &Args{values: map[string]string{}}
+	for _, kv := range platformArgs(file, opt) {
+		value := kv[1]
+		if v, ok := opt.BuildArgs[kv[0]]; ok {
+			value = v
+		}
+		args.set(kv[0], value)
+	}
+	return args
 }
 
 // platformArgs are the arguments that need no declaration in FROM.

@@ -32,7 +32,18 @@ type Options struct {
 	Contexts []string
 	// Scope tells this plan's stages from those of plans for other platforms in one build; empty means that there are none.
 	Scope string
+	// Stages says which are planned.
+	Stages Extent
 }
+
+// Extent is how much of a file is planned.
+type Extent string
+
+// The extents.
+const (
+	WhatTargetNeeds Extent = ""
+	AllStages       Extent = "all" // ONBUILD triggers are set off in those alone that the target needs
+)
 
 // Plan is what a build consists of. It is immutable.
 type Plan struct {
@@ -153,7 +164,7 @@ func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*P
 	if err != nil {
 		return nil, err
 	}
-	if pl.args, err = globalArgs(file, opt); err != nil {
+	if pl.args, err = globalArgs(file, opt, opt.BuildArgs); err != nil {
 		return nil, err
 	}
 	for _, source := range file.Stages {
@@ -172,6 +183,9 @@ func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*P
 		}
 	}
 	reached := pl.reach(pl.stages[target])
+	if opt.Stages == AllStages {
+		pl.addUnreached(reached)
+	}
 	for _, s := range pl.stages {
 		if reached[s] {
 			if err := pl.checkOrder(s); err != nil {
@@ -198,7 +212,7 @@ func (pl *planner) finish(triggers map[string][]string, reached map[*Stage]bool)
 		pl.addImages(s)
 	}
 	p.Images = pl.images
-	p.Warnings = append(slices.Clone(pl.file.Warnings), pl.unusedArgs()...)
+	p.Warnings = pl.unusedArgs()
 	return p
 }
 
@@ -245,6 +259,16 @@ func (pl *planner) reach(s *Stage) map[*Stage]bool {
 	}
 	visit(s)
 	return reached
+}
+
+// addUnreached adds the stages that nothing needs. BuildKit sets off no triggers in them.
+func (pl *planner) addUnreached(reached map[*Stage]bool) {
+	for _, s := range pl.stages {
+		if !reached[s] {
+			s.Triggers, s.triggersKnown = nil, true
+			reached[s] = true
+		}
+	}
 }
 
 func (pl *planner) byID(id string) *Stage {

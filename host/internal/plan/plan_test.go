@@ -17,7 +17,9 @@ import (
 
 func parse(t *testing.T, text string) *dockerfile.File {
 	t.Helper()
-	f, err := dockerfile.Parse("Dockerfile", []byte(text), sdk.Instruction{Keyword: "STEPS", Flags: []sdk.Flag{{Name: "from"}}})
+	f, err := dockerfile.Parse("Dockerfile", []byte(text), dockerfile.Options{
+		Instructions: []sdk.Instruction{{Keyword: "STEPS", Flags: []sdk.Flag{{Name: "from"}}}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

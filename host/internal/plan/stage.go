@@ -77,7 +77,8 @@ func (pl *planner) resolveBase(s *Stage, name string) error {
 // baseName expands what FROM names.
 func (pl *planner) baseName(s *Stage) (string, error) {
 	written := s.Source.BaseName
-	name, unset, err := pl.file.Lexer().WordUnset(written, pl.args)
+	x, err := pl.file.Lexer().Expand(written, pl.args)
+	name, unset := x.Value, x.Unset
 	if err != nil {
 		return "", pl.file.Fail(s.Source.From, written, err, "")
 	}
@@ -98,7 +99,8 @@ func (pl *planner) platform(s *Stage) error {
 	if written == "" {
 		return nil
 	}
-	value, unset, err := pl.file.Lexer().WordUnset(written, pl.args)
+	x, err := pl.file.Lexer().Expand(written, pl.args)
+	value, unset := x.Value, x.Unset
 	if err != nil {
 		return pl.file.Fail(s.Source.From, written, err, "")
 	}

@@ -22,8 +22,8 @@ type folder interface {
 type marker interface {
 	// line makes a line of untrusted text harmless to the CI system.
 	line(text string) string
-	// message returns the lines of a message of that level.
-	message(level, text string) string
+	// message returns the lines of a message, whose text was made harmless to a terminal.
+	message(event Event, text string) string
 	// failed returns what is said of a failed step beside its own line.
 	failed(text string) string
 }
@@ -36,8 +36,8 @@ func (bare) end(int) string          { return "" }
 func (bare) line(text string) string { return text }
 func (bare) failed(string) string    { return "" }
 
-func (bare) message(level, text string) string {
-	if level == "warning" {
+func (bare) message(event Event, text string) string {
+	if event.Level == "warning" {
 		text = "warning: " + text
 	}
 	return text + "\n"
@@ -69,9 +69,13 @@ func (github) line(text string) string         { return strings.ReplaceAll(text,
 
 func (g github) failed(text string) string { return "::error::" + escapeWorkflow(g.line(text)) + "\n" }
 
-func (g github) message(level, text string) string {
+func (g github) message(event Event, text string) string {
 	text = g.line(text)
-	if level == "warning" {
+	if f := event.Finding; f != nil && f.First > 0 {
+		return fmt.Sprintf("::warning file=%s,line=%d,endLine=%d,title=%s::%s\n",
+			escapeProperty(f.File), f.First, f.Last, escapeProperty(f.Rule), escapeWorkflow(text))
+	}
+	if event.Level == "warning" {
 		return "::warning::" + escapeWorkflow(text) + "\n"
 	}
 	var out strings.Builder
@@ -87,4 +91,9 @@ func (g github) message(level, text string) string {
 // escapeWorkflow encodes the data of a workflow command.
 func escapeWorkflow(text string) string {
 	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(text)
+}
+
+// escapeProperty encodes a property of a workflow command.
+func escapeProperty(text string) string {
+	return strings.NewReplacer(":", "%3A", ",", "%2C").Replace(escapeWorkflow(oneLine(text)))
 }

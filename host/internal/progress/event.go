@@ -34,6 +34,24 @@ type Event struct {
 	Level string `json:"level,omitempty"`
 	// Error is the reason of StatusFailed.
 	Error string `json:"error,omitempty"`
+	// Finding is what a build check found, with a KindMessage that tells of it.
+	Finding *Finding `json:"finding,omitempty"`
+}
+
+// Finding is what a build check found in a Dockerfile.
+type Finding struct {
+	Rule        string `json:"rule"`
+	Text        string `json:"text"`
+	Description string `json:"description,omitempty"`
+	URL         string `json:"url,omitempty"` // of the rule's documentation
+	File        string `json:"file"`
+	// First and Last are the lines of the instruction, Line and Column those of the word in question; Column is 0 if none is.
+	First  int `json:"first"`
+	Last   int `json:"last"`
+	Line   int `json:"line"`
+	Column int `json:"column,omitempty"`
+	// Excerpt is the instruction's source for the terminal, with the word marked.
+	Excerpt string `json:"-"`
 }
 
 // Kind says what an [Event] is.

@@ -24,6 +24,7 @@ type plain struct {
 	items  map[string]*plainItem
 	count  int
 	open   *plainItem // whose section is open
+	found  findings
 }
 
 // plainItem is a running step or transfer.
@@ -87,6 +88,9 @@ func (v *plain) finish() {
 		v.done(Event{Time: v.now(), Kind: kind, ID: id, Status: StatusCancelled})
 	}
 	v.closeSection()
+	for _, line := range v.found.lines() {
+		v.out.WriteString(v.markup.line(line) + "\n")
+	}
 }
 
 // item returns the item the event belongs to, started by this event if it is new.
@@ -207,7 +211,10 @@ func (v *plain) message(event Event) {
 	if item := v.items[event.ID]; item != nil && event.ID != "" {
 		text = fmt.Sprintf("#%d %s", item.number, text)
 	}
-	v.out.WriteString(v.markup.message(event.Level, text))
+	v.out.WriteString(v.markup.message(event, text))
+	if event.Finding != nil {
+		v.found = append(v.found, event.Finding)
+	}
 }
 
 // amount returns how far the transfer is: bytes, time and rate.

@@ -104,6 +104,46 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// TestFindings has what build checks find told at once, and in full at the end.
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	events := []Event{
+		{Time: at(0), Kind: KindMessage, Level: "warning", Text: "a.df:2:5: One: first", Finding: &Finding{
+			Rule: "One", Text: "first", Description: "why", URL: "https://example.com/one", File: "a.df", First: 2, Last: 3, Line: 2, Column: 5,
+			Excerpt: "> 2 | RUN \x1bx\n",
+		}},
+		{Time: at(1), Kind: KindStepStarted, ID: "run", Name: "[1/1] RUN x"},
+		{Time: at(2), Kind: KindMessage, Level: "warning", Text: "a.df:4: Two: second", Finding: &Finding{
+			Rule: "Two", Text: "second", Description: "second", File: "a.df", First: 4, Last: 5, Line: 4,
+		}},
+		{Time: at(3), Kind: KindStepDone, ID: "run", Status: StatusDone},
+	}
+	for name, environment := range map[string]string{"findings": "", "findings-github": "GITHUB_ACTIONS"} {
+		var out bytes.Buffer
+		p, err := New(ModePlain, &out, Environment{
+			Getenv: func(name string) string { return map[string]string{environment: "true"}[name] }, Now: func() time.Time { return at(4) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events {
+			p.Report(e)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, out.String())
+	}
+	v := newTTY(Environment{Size: func() (int, int, error) { return 80, 24, nil }, Now: func() time.Time { return at(4) }, Getenv: func(string) string { return "" }})
+	for _, e := range events {
+		v.show(e)
+	}
+	v.finish()
+	if out := string(v.render()); strings.Count(out, "https://example.com/one") != 1 || !strings.Contains(out, "2 warnings of build checks:") {
+		t.Errorf("the terminal shows %q", out)
+	}
+}
+
 func TestRawJSON(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

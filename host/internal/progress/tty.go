@@ -26,6 +26,7 @@ type tty struct {
 	permanent []string // lines to be written above the frame
 	running   []*ttyItem
 	failed    []failure
+	found     findings
 	frame     []int // the columns of each line of the frame on the screen
 	finished  bool
 }
@@ -77,6 +78,9 @@ func (v *tty) show(event Event) {
 		for line := range strings.Lines(event.Text) {
 			v.permanent = append(v.permanent, prefix+sanitize(strings.TrimRight(line, "\r\n"), dropColours))
 			prefix = ""
+		}
+		if event.Finding != nil {
+			v.found = append(v.found, event.Finding)
 		}
 	}
 }
@@ -147,7 +151,7 @@ func (v *tty) done(event Event) {
 	}
 }
 
-// finish ends what has not ended and repeats what failed steps wrote last.
+// finish ends what has not ended and repeats what failed steps wrote last and what build checks found.
 func (v *tty) finish() {
 	for len(v.running) > 0 {
 		item := v.running[0]
@@ -168,6 +172,7 @@ func (v *tty) finish() {
 	if len(v.failed) > 0 {
 		v.permanent = append(v.permanent, v.paint("31", "------"))
 	}
+	v.permanent = append(v.permanent, v.found.lines()...)
 	v.finished = true
 }
 
