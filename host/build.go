@@ -170,12 +170,12 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 	if err != nil {
 		return Result{}, pusher.cause(err)
 	}
-	// 6. Config, manifest, index, and the outputs; what the tags name goes last.
+	// 6. Config, manifest, index, and the outputs, once all that they were made of is verified; what the tags name goes last.
 	made, err := b.assemble(ctx, engine, results)
 	if err != nil {
 		return Result{}, errors.Join(err, pusher.stop())
 	}
-	if err := b.deliver(made, pusher); err != nil {
+	if err := b.deliver(engine, made, pusher); err != nil {
 		return Result{}, err
 	}
 	// 7. What else outlives the build.

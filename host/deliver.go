@@ -132,11 +132,14 @@ func historyStep(ctx context.Context, st stage.StepResult) (image.Step, bool, er
 
 // deliver sends what was made to where it goes, to all places at once but for the registries' tags, which come last: they
 // are what others see.
-func (b *build) deliver(m *made, p *pusher) error {
+func (b *build) deliver(e *stage.Engine, m *made, p *pusher) error {
+	if err := e.Arrived(p.ctx); err != nil {
+		return p.cause(err)
+	}
 	for _, spec := range b.targets.outputs {
 		p.start(func() error { return b.write(p.ctx, spec, m) })
 	}
-	return p.finish(m)
+	return p.finish(m, e.Arrived)
 }
 
 // write makes one output.

@@ -126,8 +126,8 @@ func (p *pusher) blob(to registry.Repository, b registry.Blob, from []registry.R
 	return err
 }
 
-// finish waits until all layers are pushed, and pushes configs, manifests and tags.
-func (p *pusher) finish(m *made) error {
+// finish waits until all layers are pushed and what the outputs fetched has arrived, and pushes configs, manifests and tags.
+func (p *pusher) finish(m *made, arrived func(context.Context) error) error {
 	if len(p.repositories) == 0 {
 		return p.wait()
 	}
@@ -141,6 +141,9 @@ func (p *pusher) finish(m *made) error {
 		}
 	}
 	if err := p.wait(); err != nil {
+		return err
+	}
+	if err := arrived(p.ctx); err != nil {
 		return err
 	}
 	byRepository := map[registry.Repository][]registry.Reference{}

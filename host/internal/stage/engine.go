@@ -127,6 +127,7 @@ type Engine struct {
 	stages  map[string]*Stage
 	order   []*Stage
 	targets []*Stage
+	ctx     context.Context         //nolint:containedctx // of the build: what is fetched outlives whoever wanted it first
 	cancel  context.CancelCauseFunc // ends the build
 	failed  bool                    // the build has
 
@@ -144,6 +145,7 @@ type Engine struct {
 	shared      map[sharedStep]*lazy[*Layer]
 	shown       map[shownFiles]*lazy[string] // directories with files that are mounted
 	usedCaches  map[cache.Sum]*usedCache
+	arriving    []*blob.Blob // all that was fetched, or is being
 
 	// background is what must be done before the build is, but nothing waits for: storing in caches.
 	background errgroup.Group
@@ -309,6 +311,7 @@ func (s *Stage) baseOnDirectory(name string) {
 // Build builds the target stage of each plan, and all that they need. [Engine.Wait] must be called in any case.
 func (e *Engine) Build(ctx context.Context) ([]*Result, error) {
 	ctx, e.cancel = context.WithCancelCause(ctx)
+	e.ctx = ctx
 	results, err := e.build(ctx)
 	if err != nil {
 		e.failed = true
@@ -348,6 +351,20 @@ func (e *Engine) build(ctx context.Context) ([]*Result, error) {
 		results = append(results, result)
 	}
 	return results, nil
+}
+
+// Arrived waits until everything that was fetched so far is there and is what its digest says. Layers are read while they
+// arrive, in parts: nothing may be given a name before this is known.
+func (e *Engine) Arrived(ctx context.Context) error {
+	e.mu.Lock()
+	arriving := slices.Clone(e.arriving)
+	e.mu.Unlock()
+	for _, b := range arriving {
+		if _, _, err := b.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Wait waits until everything is stored in the caches. What could not be stored is a warning, unless it says that the

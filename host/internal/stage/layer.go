@@ -126,16 +126,16 @@ func (l *Layer) name() string {
 
 // content is the layer's blob in the store, still growing perhaps: a blob from elsewhere is fetched once, whoever reads it,
 // and can be read while it arrives.
-func (l *Layer) content(ctx context.Context) (*blob.Blob, error) {
+func (l *Layer) content() (*blob.Blob, error) {
 	if l.pending != nil {
 		return l.pending.Blob(), nil
 	}
-	return l.blob.get(func() (*blob.Blob, error) { return l.engine.fetch(ctx, l) })
+	return l.blob.get(func() (*blob.Blob, error) { return l.engine.fetch(l) })
 }
 
 // OpenBlob opens the layer's blob from its start.
 func (l *Layer) OpenBlob(ctx context.Context) (io.ReadCloser, error) {
-	b, err := l.content(ctx)
+	b, err := l.content()
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ type upload struct{ layer *Layer }
 
 // Open opens the bytes from an offset on.
 func (u upload) Open(ctx context.Context, offset int64) (io.ReadCloser, error) {
-	b, err := u.layer.content(ctx)
+	b, err := u.layer.content()
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,8 @@ func (u upload) Descriptor(context.Context) (ocispec.Descriptor, error) { return
 func (u upload) Written() (int64, registry.State) { return u.layer.known.Size, registry.Complete }
 
 // fetch starts to bring a blob into the store, from a cache or from where it comes from, and returns it growing.
-func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
+func (e *Engine) fetch(l *Layer) (*blob.Blob, error) {
+	ctx := e.ctx
 	if b, err := e.Store.Get(l.known.Digest); err == nil {
 		return b, nil
 	}
@@ -229,6 +230,9 @@ func (e *Engine) fetch(ctx context.Context, l *Layer) (*blob.Blob, error) {
 		return nil, errors.Join(err, in.Close())
 	}
 	growing := out.Blob()
+	e.mu.Lock()
+	e.arriving = append(e.arriving, growing)
+	e.mu.Unlock()
 	e.background.Go(func() error {
 		err := e.copyBlob(ctx, l, out, in)
 		if err != nil && ctx.Err() != nil {
@@ -271,7 +275,7 @@ func BlobContent(b *blob.Blob) sdk.Content {
 
 // read reads a layer from its start to its end and makes sure that it is what its diff ID says.
 func (e *Engine) read(ctx context.Context, l *Layer, visitor layer.Visitor) (*layer.Index, error) {
-	b, err := l.content(ctx)
+	b, err := l.content()
 	if err != nil {
 		return nil, err
 	}
