@@ -283,14 +283,18 @@ func (in *Instance) release() error {
 
 // fill makes an instance that has no name yet, locked: until it has one it is nobody's to sweep.
 func (s *Store) fill(r Request) (name string, lock *os.File, err error) {
-	path, err := os.MkdirTemp(s.dir, newName)
-	if err != nil {
-		return "", nil, err
+	for lock == nil { // before it is locked, another process may take it for a dead one's
+		path, err := os.MkdirTemp(s.dir, newName)
+		if err != nil {
+			return "", nil, err
+		}
+		name = filepath.Base(path)
+		lock, err = s.lock(name, unix.LOCK_EX)
+		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, os.ErrNotExist) {
+			return "", nil, errors.Join(err, s.discard(name))
+		}
 	}
-	name = filepath.Base(path)
-	if lock, err = s.lock(name, unix.LOCK_EX); err != nil {
-		return "", nil, errors.Join(err, s.discard(name))
-	}
+	path := filepath.Join(s.dir, name)
 	if err = os.Mkdir(filepath.Join(path, dataName), 0o755); err == nil {
 		if err = r.Fill(filepath.Join(path, dataName)); err == nil {
 			err = writeInfo(lock, Info{ID: r.ID})

@@ -113,24 +113,25 @@ func (e *Engine) keepCache(ctx context.Context, remote *cache.Tiers, u *usedCach
 	if err != nil {
 		return err
 	}
-	if err := e.putCache(ctx, remote, u, made); err != nil {
+	if kept, err := e.putCache(ctx, remote, u, made); !kept || err != nil {
 		return err
 	}
 	return in.SetKept(state)
 }
 
-func (e *Engine) putCache(ctx context.Context, remote *cache.Tiers, u *usedCache, made *layer.Layer) error {
+// putCache stores a layer, and says whether the backends have it then: what failed has been told.
+func (e *Engine) putCache(ctx context.Context, remote *cache.Tiers, u *usedCache, made *layer.Layer) (kept bool, err error) {
 	index, err := layer.EncodeIndex(made.Index)
 	if err != nil {
-		return err
+		return false, err
 	}
 	desc, err := made.Blob.Descriptor(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	mediaType, err := image.LayerMediaType(image.OCI, made.Compression)
 	if err != nil {
-		return err
+		return false, err
 	}
 	r := cache.LayerRecord{
 		DiffID: made.DiffID.String(), Below: cache.ImageChain(nil).String(), Blob: sdk.Digest(desc.Digest), Size: desc.Size,
@@ -138,10 +139,11 @@ func (e *Engine) putCache(ctx context.Context, remote *cache.Tiers, u *usedCache
 	}
 	value, err := cache.Record{Layer: r}.Encode()
 	if err != nil {
-		return err
+		return false, err
 	}
 	remote.PutBlob(ctx, sdk.Blob{Digest: r.Index, Size: r.IndexSize}, bytesContent(index))
 	remote.PutBlob(ctx, sdk.Blob{Digest: r.Blob, Size: r.Size}, BlobContent(made.Blob))
 	remote.PutRecords(ctx, []sdk.Record{{Key: cache.MountKey(u.key), Value: value}})
-	return nil
+	held := remote.Held(ctx, []sdk.Digest{r.Index, r.Blob})
+	return remote.Empty() || held[r.Index] && held[r.Blob], nil
 }

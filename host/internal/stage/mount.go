@@ -238,19 +238,18 @@ func visitFile(ctx context.Context, x filetree.Entry, c filetree.Change, visit f
 	return visit(x, r)
 }
 
-// showSecret shows a secret as a file in memory, as a variable, or both.
+// showSecret shows a secret as a file in memory, as a variable, or both. Where there is none the variable is empty, as BuildKit
+// has it.
 func (b *builder) showSecret(ctx context.Context, m *mounted, x effect.Mount) error {
 	value, err := b.engine.Secrets.Get(ctx, x.ID)
-	if errors.Is(err, secret.ErrNotFound) && x.Need == effect.Optional {
-		return nil
-	}
-	if err != nil {
+	missing := errors.Is(err, secret.ErrNotFound) && x.Need == effect.Optional
+	if err != nil && !missing {
 		return err
 	}
 	if x.Env != "" {
 		m.env = append(m.env, x.Env+"="+string(value))
 	}
-	if x.Target == "" {
+	if x.Target == "" || missing {
 		return nil
 	}
 	uid, gid := b.engine.owners.OnDisk(uint32(x.UID), uint32(x.GID))
