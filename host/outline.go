@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/trowel-build/trowel/host/internal/dockerfile"
+	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/lower"
 	"github.com/trowel-build/trowel/host/internal/plan"
 )
@@ -17,6 +19,8 @@ type Outlined struct {
 	Name        string      `json:"name,omitempty"`
 	Description string      `json:"description,omitempty"`
 	Args        []Parameter `json:"args,omitempty"`
+	Secrets     []Required  `json:"secrets,omitempty"`
+	SSH         []Required  `json:"ssh,omitempty"`
 	Sources     [][]byte    `json:"sources,omitempty"`
 }
 
@@ -28,7 +32,14 @@ type Parameter struct {
 	Location    *Location `json:"location,omitempty"`
 }
 
-// Outline says what the request's target takes from whoever builds it.
+// Required is a secret or an SSH agent.
+type Required struct {
+	Name     string    `json:"name"`
+	Required bool      `json:"required,omitempty"`
+	Location *Location `json:"location,omitempty"`
+}
+
+// Outline says what the request's target takes from whoever builds it: arguments, secrets and SSH agents.
 func Outline(ctx context.Context, r Request) (*Outlined, error) {
 	var out *Outlined
 	err := evaluate(ctx, r, plan.WhatTargetNeeds, func(b *build) error {
@@ -49,6 +60,7 @@ func Outline(ctx context.Context, r Request) (*Outlined, error) {
 		for _, p := range sorted(o.args) {
 			out.Args = append(out.Args, Parameter{p.Name, p.Description, p.Value, locate(p.Position)})
 		}
+		out.Secrets, out.SSH = inFile(o.secrets), inFile(o.ssh)
 		return nil
 	})
 	return out, err
@@ -61,6 +73,8 @@ type outliner struct {
 	global  map[string]plan.Argument
 	visited map[string]bool // stages
 	args    map[string]lower.Parameter
+
+	secrets, ssh []Required
 }
 
 func (o *outliner) visit(s *plan.Stage) {
@@ -73,9 +87,43 @@ func (o *outliner) visit(s *plan.Stage) {
 	for _, name := range append(o.fromMentions(s), l.Used...) {
 		o.use(used, l, name)
 	}
+	for _, step := range o.lowered[s.ID].Steps {
+		for _, x := range step.Effects {
+			if exec, ok := x.(effect.Exec); ok {
+				o.mounts(exec.Mounts, step.Instruction.Position)
+			}
+		}
+	}
 	for _, id := range s.Needs {
 		o.visit(o.plan.Stage(id))
 	}
+}
+
+func (o *outliner) mounts(all []effect.Mount, at dockerfile.Position) {
+	for _, m := range all {
+		r := Required{m.ID, m.Need == effect.Required, locate(at)}
+		switch m.Kind {
+		case effect.MountSecret:
+			o.secrets = appendOnce(o.secrets, r)
+		case effect.MountSSH:
+			o.ssh = appendOnce(o.ssh, r)
+		}
+	}
+}
+
+func appendOnce(list []Required, r Required) []Required {
+	if slices.ContainsFunc(list, func(other Required) bool { return other.Name == r.Name }) {
+		return list
+	}
+	return append(list, r)
+}
+
+// inFile sorts by line.
+func inFile(list []Required) []Required {
+	slices.SortStableFunc(list, func(x, y Required) int {
+		return cmp.Compare(x.Location.Ranges[0].Start.Line, y.Location.Ranges[0].Start.Line)
+	})
+	return list
 }
 
 // fromMentions are the variables in the FROM of a stage and of those that it is based on.
@@ -147,6 +195,23 @@ func (o *Outlined) Text() string {
 		rows := []string{"BUILD ARG\tVALUE\tDESCRIPTION\n"}
 		for _, a := range o.Args {
 			rows = append(rows, fmt.Sprintf("%s\t%s\t%s\n", a.Name, a.Value, a.Description))
+		}
+		table(3, rows...)
+	}
+	for _, kind := range []struct {
+		title string
+		all   []Required
+	}{{"SECRET", o.Secrets}, {"SSH", o.SSH}} {
+		if len(kind.all) == 0 {
+			continue
+		}
+		rows := []string{kind.title + "\tREQUIRED\n"}
+		for _, r := range kind.all {
+			yes := ""
+			if r.Required {
+				yes = "true"
+			}
+			rows = append(rows, fmt.Sprintf("%s\t%s\n", r.Name, yes))
 		}
 		table(3, rows...)
 	}

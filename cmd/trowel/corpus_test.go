@@ -30,6 +30,13 @@ func TestManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, elsewhere := range []string{"../../testdata/checks/*.txtar", "../../testdata/script/*.txtar"} {
+		more, err := corpus.ClaimedBy(elsewhere)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cases = append(cases, more...)
+	}
 	for _, fault := range manifest.Check(cases) {
 		t.Error(fault)
 	}

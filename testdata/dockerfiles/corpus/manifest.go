@@ -3,8 +3,11 @@ package corpus
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/rogpeppe/go-internal/txtar"
 )
 
 // Manifest lists the rules of the language.
@@ -39,6 +42,27 @@ func LoadManifest(file string) (*Manifest, error) {
 		m.Rows[id] = says
 	}
 	return m, nil
+}
+
+// ClaimedBy are the cases that other tests have of the rows: archives with a line "rows: ID…" in their comment, a remark or not.
+func ClaimedBy(pattern string) ([]*Case, error) {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, err
+	}
+	var cases []*Case
+	for _, name := range files {
+		archive, err := txtar.ParseFile(name)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(archive.Comment)) {
+			if rows, ok := strings.CutPrefix(strings.TrimPrefix(line, "# "), "rows: "); ok {
+				cases = append(cases, &Case{Name: name, Rows: strings.Fields(rows)})
+			}
+		}
+	}
+	return cases, nil
 }
 
 // Check compares the manifest with the cases: every row needs one, and none claims what the manifest does not have.
