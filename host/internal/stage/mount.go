@@ -127,7 +127,7 @@ func (b *builder) sourceType(ctx context.Context, x effect.Mount) (filetree.Type
 	}
 	_, n, err := tree.Resolve(x.Source, filetree.FollowLast)
 	if err != nil {
-		return 0, fmt.Errorf("source in %s: %w", locationName(x.From), err)
+		return 0, missingSource(x, err)
 	}
 	if n.IsDir() {
 		return filetree.Directory, nil

@@ -63,13 +63,18 @@ func mountedFiles(ctx context.Context, m effect.Mount, name string, tree sourceT
 		return nil, err
 	}
 	changes, err := t.Extract(m.Source, name)
+	return changes, missingSource(m, err)
+}
+
+// missingSource says where it is that a mount's source cannot be found.
+func missingSource(m effect.Mount, err error) error {
 	switch {
 	case errors.Is(err, filetree.ErrNotExist):
-		return nil, &filecopy.MissingError{Path: m.Source, In: locationName(m.From)}
+		return &filecopy.MissingError{Path: m.Source, In: locationName(m.From)}
 	case err != nil:
-		return nil, fmt.Errorf("source in %s: %w", locationName(m.From), err)
+		return fmt.Errorf("source in %s: %w", locationName(m.From), err)
 	}
-	return changes, nil
+	return nil
 }
 
 // locations are the places that effects read files from.
