@@ -152,6 +152,9 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 	if err != nil {
 		return Result{}, err
 	}
+	if err := b.refuseUngranted(lowered); err != nil {
+		return Result{}, err
+	}
 	if err := b.permit(ctx, lowered); err != nil {
 		return Result{}, err
 	}
@@ -224,6 +227,9 @@ func (b *build) check() (err error) {
 		return err
 	}
 	if b.targets, err = parseTargets(b.Request); err != nil {
+		return err
+	}
+	if err := b.checkGrants(); err != nil {
 		return err
 	}
 	if b.secrets, err = secret.NewStore(b.Secrets); err != nil {

@@ -76,6 +76,8 @@ type Request struct {
 	NormalizeContext Switch
 	// Network is what RUN reaches unless it says otherwise: "default", "host" or "none".
 	Network string
+	// Allow lists what a Dockerfile may ask for beyond the usual: [GrantNetworkHost].
+	Allow []string
 	// ExtraHosts are lines of the /etc/hosts that RUN sees: "host:ip".
 	ExtraHosts []string
 	// Isolation of RUN: "auto" or "namespaces".

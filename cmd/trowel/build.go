@@ -185,7 +185,7 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 	r := host.Request{
 		Context: dir, Dockerfile: f.file, Stdin: p.stdin, Stdout: p.stdout, Target: f.target, Platforms: f.platforms,
 		Annotations: f.annotations, Tags: f.tags, Outputs: f.outputs, Push: host.Switch(f.push),
-		NoCache: host.Switch(f.noCache), NoCacheFor: f.noCacheFor, Network: f.network, ExtraHosts: f.addHosts, Jobs: f.jobs,
+		NoCache: host.Switch(f.noCache), NoCacheFor: f.noCacheFor, Network: f.network, Allow: f.allow, ExtraHosts: f.addHosts, Jobs: f.jobs,
 		Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(),
 		Compression: first(f.compression, settings.Build.Compression), CompressionLevel: settings.Build.CompressionLevel,
 		WorkDir: first(f.workDir, settings.Build.WorkDir), Isolation: first(f.isolation, settings.Build.Isolation),

@@ -15,7 +15,7 @@ type buildFlags struct {
 	tags, buildArgs, contexts            []string
 	labels, annotations, outputs         []string
 	noCacheFor, addHosts                 []string
-	secrets, ssh                         []string
+	secrets, ssh, allow                  []string
 	progress, metadataFile, iidFile      string
 	config, cacheDir, workDir, isolation string
 	treeMemory                           string
@@ -40,6 +40,7 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE`")
 	flags.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, several as an index (default: this machine's)")
 	flags.StringVar(&f.network, "network", "default", "the network of RUN: default, host or none")
+	flags.StringSliceVar(&f.allow, "allow", nil, "let RUN have what it asks for: network.host")
 	flags.StringArrayVar(&f.addHosts, "add-host", nil, "add a line to the /etc/hosts that RUN sees: `HOST:IP`")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "give the build a secret: `id=ID[,src=FILE|,env=NAME]`")
 	flags.StringArrayVar(&f.ssh, "ssh", nil, "give the build an SSH agent, or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
@@ -78,7 +79,6 @@ var refused = []struct {
 	harmless            []string
 	isBool              bool
 }{
-	{name: "allow", reason: "there are no entitlements to grant yet: RUN --security=insecure is refused"},
 	{name: "attest", reason: "attestations are not made yet", harmless: []string{"type=provenance,disabled=true", "type=sbom,disabled=true"}},
 	{name: "builder", reason: "there is no builder to choose: Trowel builds in its own process"},
 	{name: "cache-from", reason: "cache backends other than the local one are not there yet: use --cache-dir"},
