@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/trowel-build/trowel/host/internal/registry"
 )
 
 // Policy says whose signatures plugins from registries need. Files and built-in plugins have none.
@@ -72,7 +75,8 @@ func (s shelf) checkSignature(ctx context.Context, subject digest.Digest, keys [
 	return s.signedBy(ctx, subject, more, keys)
 }
 
-// fetchSignatures lists the signatures in the repository, and stores that they are about the subject.
+// fetchSignatures lists the signatures in the repository: those that refer to the subject, and what has the tag under which
+// cosign puts signatures unless it is told otherwise.
 func (s shelf) fetchSignatures(ctx context.Context, subject digest.Digest) ([]digest.Digest, error) {
 	referrers, err := s.client.Referrers(ctx, s.repository, subject)
 	if err != nil {
@@ -85,7 +89,19 @@ func (s shelf) fetchSignatures(ctx context.Context, subject digest.Digest) ([]di
 		}
 		found = append(found, r.Digest)
 	}
-	return found, nil
+	tagged, err := s.client.Resolve(ctx, s.repository.Tagged(signatureTag(subject)))
+	if errors.Is(err, registry.ErrNotFound) {
+		return found, nil
+	}
+	if err == nil && !slices.Contains(found, tagged.Digest) {
+		found = append(found, tagged.Digest)
+	}
+	return found, err
+}
+
+// signatureTag is the tag under which cosign puts the signatures of a manifest or an index.
+func signatureTag(subject digest.Digest) string {
+	return subject.Algorithm().String() + "-" + subject.Encoded() + ".sig"
 }
 
 // keepSignatures stores all signatures of a plugin, so that it can be verified without the registry.

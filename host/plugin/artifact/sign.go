@@ -176,5 +176,13 @@ func (c *Client) signPayload(ctx context.Context, to registry.Repository, top oc
 		return err
 	}
 	d.ArtifactType = typeSignature
-	return c.registry.PutReferrer(ctx, to, top.Digest, d, raw)
+	if err := c.registry.PutReferrer(ctx, to, top.Digest, d, raw); err != nil {
+		return err
+	}
+	// cosign looks under a tag, where the signatures of others may be: those stay.
+	tag := to.Tagged(signatureTag(top.Digest))
+	if _, err := c.registry.Resolve(ctx, tag); !errors.Is(err, registry.ErrNotFound) {
+		return err
+	}
+	return c.registry.PutManifest(ctx, tag, d.MediaType, raw)
 }

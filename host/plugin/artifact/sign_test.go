@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"net/http"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"testing"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/trowel-build/trowel/host/plugin/lock"
 )
@@ -189,6 +192,62 @@ func signAs(t *testing.T, s *server, c *Client, by pair, change func(*payload)) 
 	}
 	if err := c.signPayload(t.Context(), ref.Repository, top, by.signer(t), change); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestTaggedSignature finds a signature where cosign puts it: nothing refers to the plugin, a tag is all. To sign again leaves it
+// there.
+func TestTaggedSignature(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	theirs, ours := keyPair(t, "p256"), keyPair(t, "ed25519")
+	r := Request{Name: "demo", Source: s.source(":1")}
+	push(t, r.Source, wasm(t, "1"))
+	c := client(t, Options{Policy: require(theirs)})
+	ref, err := parseReference(r.Source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := c.registry.Resolve(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := []byte(`{"critical":{"identity":{"docker-reference":"x"},"image":{"docker-manifest-digest":"` + top.Digest.String() +
+		`"},"type":"cosign container image signature"},"optional":null}`)
+	signature, err := theirs.signer(t).sign(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := pushBlob(t.Context(), c.registry, ref.Repository, text, typePayload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer.Annotations = map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(signature)}
+	config, err := pushBlob(t.Context(), c.registry, ref.Repository, []byte("{}"), ocispec.MediaTypeImageConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, raw, err := encode(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config, Layers: []ocispec.Descriptor{layer},
+	}, ocispec.MediaTypeImageManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag := ref.Repository.Tagged(strings.Replace(top.Digest.String(), ":", "-", 1) + ".sig")
+	if err := c.registry.PutManifest(t.Context(), tag, d.MediaType, raw); err != nil {
+		t.Fatal(err)
+	}
+	signAs(t, s, c, ours, nil)
+	in, locked := install(t, c, r, lock.File{}, Keep)
+	if in.SignedBy != theirs.public {
+		t.Errorf("signed by %q", in.SignedBy)
+	}
+	if _, by, err := c.Verify(t.Context(), r, locked, []Key{ours.key(t)}); err != nil || by != ours.public {
+		t.Errorf("by the other key: Verify = %q, %v", by, err)
+	}
+	s.Close()
+	if _, err := c.Resolve(t.Context(), r, locked, lock.Frozen); err != nil {
+		t.Errorf("without a network: %v", err)
 	}
 }
 
