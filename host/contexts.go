@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -17,8 +16,6 @@ import (
 	"github.com/trowel-build/trowel/host/internal/download"
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
-	"github.com/trowel-build/trowel/host/internal/gitref"
-	"github.com/trowel-build/trowel/host/internal/kept"
 	"github.com/trowel-build/trowel/host/internal/stage"
 )
 
@@ -44,7 +41,7 @@ func (b *build) openContexts(ctx context.Context) error {
 	case b.Context == standard && b.Dockerfile == standard:
 		return &RequestError{errors.New("standard input cannot be both the build context and the Dockerfile")}
 	}
-	main, err := b.openMain(ctx)
+	main, err := b.openMain(ctx, b.Context)
 	if err != nil {
 		return err
 	}
@@ -100,8 +97,7 @@ func isImageContext(value string) bool {
 }
 
 // openMain opens the main context: standard input, a directory, what is elsewhere, or an archive, in this order.
-func (b *build) openMain(ctx context.Context) (buildContext, error) {
-	at := b.Context
+func (b *build) openMain(ctx context.Context, at string) (buildContext, error) {
 	if at == standard {
 		return b.openStdin(ctx)
 	}
@@ -111,6 +107,9 @@ func (b *build) openMain(ctx context.Context) (buildContext, error) {
 		return buildcontext.Open(ctx, at, buildcontext.Options{Dockerfile: b.dockerfilePath()})
 	case err == nil:
 		return b.openArchive(ctx, at)
+	}
+	if file, ok := strings.CutPrefix(at, "file://"); ok && !isRepository(file) {
+		return b.openMain(ctx, file)
 	}
 	if c, ok, err := b.openElsewhere(ctx, at); ok {
 		return c, err
@@ -145,7 +144,7 @@ func (b *build) openNamed(ctx context.Context, value string) (buildContext, erro
 	case err == nil:
 		return b.openArchive(ctx, value)
 	}
-	if c, ok, err := b.openRepository(value); ok {
+	if c, ok, err := b.openRepository(ctx, value, namedContext); ok {
 		return c, err
 	}
 	if isWebAddress(value) {
@@ -160,7 +159,7 @@ func (b *build) openNamed(ctx context.Context, value string) (buildContext, erro
 		return buildcontext.Entire(tree, ""), nil
 	}
 	if kind, _, found := strings.Cut(value, "://"); found {
-		return nil, &Error{fmt.Errorf("%s:// is not supported", kind), "use a directory, an archive, an http(s) address, docker-image:// or oci-layout://"}
+		return nil, &Error{fmt.Errorf("%s:// is not supported", kind), "use a directory, an archive, an http(s) address, a git repository, docker-image:// or oci-layout://"}
 	}
 	return nil, fmt.Errorf("open %q: %w", value, withoutPath(err))
 }
@@ -177,7 +176,7 @@ const fetchedName = "context"
 
 // openElsewhere opens a context that is not on this machine; ok is false if none is named.
 func (b *build) openElsewhere(ctx context.Context, at string) (_ buildContext, ok bool, err error) {
-	if c, ok, err := b.openRepository(at); ok {
+	if c, ok, err := b.openRepository(ctx, at, mainContext); ok {
 		return c, true, err
 	}
 	if !isWebAddress(at) {
@@ -197,133 +196,6 @@ func (b *build) openElsewhere(ctx context.Context, at string) (_ buildContext, o
 	}
 	// A Dockerfile alone, which is then the whole context.
 	return buildcontext.Entire(tree, fetchedName), true, c.Close()
-}
-
-// openRepository opens a context that is a git repository; ok is false if none is named.
-func (b *build) openRepository(at string) (_ buildContext, ok bool, err error) {
-	_, ok, err = gitref.Parse(at, gitref.OnCommandLine)
-	if ok && err == nil {
-		err = errors.New("git repositories are not supported yet")
-	}
-	return nil, ok, err
-}
-
-// unpack makes a context of a file.
-func (b *build) unpack(ctx context.Context, tree *filetree.Tree, name string) (*buildcontext.Fixed, error) {
-	c, err := buildcontext.Unpack(ctx, tree, name, b.dockerfilePath(), b.work.dir)
-	if err != nil {
-		return nil, fmt.Errorf("read the build context: %w", err)
-	}
-	return c, nil
-}
-
-// openStdin reads standard input: an archive, or a Dockerfile without a context.
-func (b *build) openStdin(ctx context.Context) (buildContext, error) {
-	if b.Stdin == nil {
-		return nil, errors.New("the build context is to be read from standard input, and there is none")
-	}
-	tree, err := b.keepStream(ctx, b.Stdin)
-	if err != nil {
-		return nil, fmt.Errorf("read the build context from standard input: %w", err)
-	}
-	c, err := b.unpack(ctx, tree, fetchedName)
-	if err != nil || c.Kind() == buildcontext.Archive {
-		return c, err
-	}
-	if err := c.Close(); err != nil {
-		return nil, err
-	}
-	if b.Dockerfile != "" {
-		return nil, &Error{
-			errors.New("standard input is no archive, so it is the Dockerfile, and another one is named with -f"),
-			"leave -f out, or give the context as a tar archive",
-		}
-	}
-	if b.text, err = read(ctx, tree, fetchedName); err != nil {
-		return nil, fmt.Errorf("read the Dockerfile from standard input: %w", err)
-	}
-	return buildcontext.Entire(filetree.Empty(), ""), nil
-}
-
-// keepStream puts a stream into the working store and returns a tree with nothing else in it.
-func (b *build) keepStream(ctx context.Context, r io.Reader) (*filetree.Tree, error) {
-	w, err := b.store.Create(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := io.CopyBuffer(w, r, make([]byte, 256<<10)); err != nil {
-		return nil, errors.Join(err, w.Abort(err))
-	}
-	written, err := w.Commit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	f := kept.Of(written)
-	e, err := f.Entry(ctx, fetchedName)
-	if err != nil {
-		return nil, err
-	}
-	return f.Tree(e)
-}
-
-// openArchive opens a file that is an archive. What can be read once only, such as a pipe, is kept first.
-func (b *build) openArchive(ctx context.Context, name string) (_ buildContext, err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("open the build context: %w", err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	var tree *filetree.Tree
-	release := f.Close
-	if info.Mode().IsRegular() {
-		tree, err = localTree(f, info.Size())
-	} else {
-		tree, err = b.keepStream(ctx, f)
-		release = func() error { return nil }
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read the build context %q: %w", name, err), release())
-	}
-	c, err := b.unpack(ctx, tree, fetchedName)
-	if err != nil {
-		return nil, errors.Join(err, release())
-	}
-	if c.Kind() != buildcontext.Archive {
-		err := fmt.Errorf("build context %q: it is neither a directory nor a tar archive", name)
-		return nil, errors.Join(&Error{err, fmt.Sprintf("to build a Dockerfile without a context: trowel build - < %s", filepath.Base(name))}, c.Close(), release())
-	}
-	return &withFile{c, release}, nil
-}
-
-// withFile is a context whose archive is read in place.
-type withFile struct {
-	*buildcontext.Fixed
-	release func() error
-}
-
-// Close closes the archive too.
-func (w *withFile) Close() error { return errors.Join(w.Fixed.Close(), w.release()) }
-
-// localFile is the [filetree.Source] of one file that stays open.
-type localFile struct{ file *os.File }
-
-// Open is [filetree.Source]'s.
-func (l *localFile) Open(_ context.Context, ref filetree.Ref) (io.ReadCloser, error) {
-	return struct {
-		*io.SectionReader
-		io.Closer
-	}{io.NewSectionReader(l.file, 0, ref.Size), io.NopCloser(nil)}, nil
-}
-
-func localTree(f *os.File, size int64) (*filetree.Tree, error) {
-	e := filetree.Entry{Path: fetchedName, Type: filetree.Regular, Mode: 0o600, Size: size}
-	return filetree.Empty().ApplyChanges([]filetree.Change{{
-		Entry: e, Source: &localFile{f}, From: filetree.Ref{Path: fetchedName, Size: size},
-	}})
 }
 
 // read reads a small file of a tree.

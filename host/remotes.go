@@ -2,14 +2,17 @@ package host
 
 import (
 	"context"
-	"errors"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/trowel-build/trowel/host/internal/buildcontext"
 	"github.com/trowel-build/trowel/host/internal/download"
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/git"
+	"github.com/trowel-build/trowel/host/internal/gitref"
 	"github.com/trowel-build/trowel/host/internal/kept"
 	"github.com/trowel-build/trowel/host/internal/stage"
 )
@@ -17,6 +20,9 @@ import (
 // remotes are what a build fetches from elsewhere, each looked up once.
 type remotes struct {
 	downloads *download.Client
+	git       *git.Client
+	dir       string    // for temporary files
+	created   time.Time // of the build
 
 	mu    sync.Mutex
 	found map[effect.Location]*found
@@ -32,7 +38,12 @@ func (b *build) newRemotes() *remotes {
 	copies := kept.Copies{Store: b.store, Cache: b.tiers}
 	return &remotes{
 		downloads: &download.Client{Web: b.client, Copies: copies, Secrets: b.secrets, Progress: b.progress()},
-		found:     map[effect.Location]*found{},
+		git: &git.Client{
+			Copies: copies, Dir: b.work.dir, Progress: b.progress(), Secrets: b.secrets, Credentials: b.Credentials,
+			Hosts: b.registries(), Proxy: b.Proxy, Agents: b.agents,
+		},
+		dir: b.work.dir, created: b.created,
+		found: map[effect.Location]*found{},
 	}
 }
 
@@ -51,7 +62,11 @@ func (r *remotes) Remote(ctx context.Context, at effect.Location) (stage.Remote,
 
 func (r *remotes) look(ctx context.Context, at effect.Location) (stage.Remote, error) {
 	if at.URL == (effect.URL{}) {
-		return nil, errors.New("git repositories are not supported yet")
+		c, err := r.git.Resolve(ctx, at.Git)
+		if err != nil {
+			return nil, err
+		}
+		return &repository{remotes: r, commit: c, modTime: at.Git.ModTime}, nil
 	}
 	d, err := r.downloads.Resolve(ctx, at.URL.Address, digest.Digest(at.URL.Checksum))
 	if err != nil {
@@ -85,4 +100,56 @@ func (f *file) Tree(ctx context.Context) (*filetree.Tree, error) {
 	}
 	f.tree, err = f.download.Tree(ctx, name)
 	return f.tree, err
+}
+
+// repository is a commit that ADD names.
+type repository struct {
+	remotes *remotes
+	commit  *git.Commit
+	modTime gitref.ModTime
+
+	mu   sync.Mutex
+	tree *filetree.Tree
+}
+
+// Identity is [stage.Remote]'s.
+func (r *repository) Identity() string { return r.commit.Identity() + string(r.modTime) }
+
+// Tree is [stage.Remote]'s.
+func (r *repository) Tree(ctx context.Context) (*filetree.Tree, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tree != nil {
+		return r.tree, nil
+	}
+	c, err := r.remotes.checkOut(ctx, r.commit, r.modTime, "")
+	if err != nil {
+		return nil, err
+	}
+	r.tree, err = c.Tree(ctx, nil)
+	return r.tree, err
+}
+
+// checkOut is a commit as a build context. Its archive is a plain one in the working store, so that nothing has to be closed.
+func (r *remotes) checkOut(ctx context.Context, commit *git.Commit, modTime gitref.ModTime, dockerfile string) (*buildcontext.Fixed, error) {
+	archive, at, err := commit.Archive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := buildcontext.Unpack(ctx, archive, git.ArchiveName, dockerfile, r.dir)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := c.Tree(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if modTime == gitref.ModTimeCheckout {
+		at = r.created
+	}
+	// What an archive does not name, such as its root, is dated as well.
+	if tree, err = git.Redate(tree, at); err != nil {
+		return nil, err
+	}
+	return buildcontext.Entire(tree, dockerfile).Dated(at), nil
 }

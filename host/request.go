@@ -15,7 +15,7 @@ import (
 // Request says what to build and where it goes. The zero value of every field but Context means the default that the
 // command line documents.
 type Request struct {
-	// Context is what COPY reads: a directory, a tar archive, an http(s) address, or "-" for Stdin.
+	// Context is what COPY reads: a directory, a tar archive, an http(s) address, a git repository, or "-" for Stdin.
 	Context string
 	// Dockerfile is the file's path, relative to the working directory; empty means Dockerfile in the context, and "-"
 	// Stdin.
@@ -28,9 +28,11 @@ type Request struct {
 	Platforms []string
 	// BuildArgs are the values of ARG instructions.
 	BuildArgs map[string]string
-	// NamedContexts are further places for FROM and COPY --from: "docker-image://REF", "oci-layout://DIR[:TAG]" or a
-	// directory.
+	// NamedContexts are further places for FROM and COPY --from: "docker-image://REF", "oci-layout://DIR[:TAG]", or what
+	// Context can be.
 	NamedContexts map[string]string
+	// CI says which commit is meant where Context is a repository without one; the zero value is nobody's job.
+	CI CI
 	// Secrets are what the build may read and must not keep, by ID.
 	Secrets map[string]Secret
 	// SSH are the agents that the build may ask, by ID: the path of an agent's socket, or those of private keys.

@@ -28,8 +28,12 @@ func (p program) buildCommand() *cobra.Command {
 		Long: `Build an image from a Dockerfile. The flags are those of docker buildx build.
 
 CONTEXT is a directory, a tar archive (plain or compressed with gzip, bzip2, xz or zstd), the http(s) address of an
-archive or of a Dockerfile, or - for an archive or a Dockerfile on standard input. An archive is read where it is, not
-unpacked; no .dockerignore applies to it.
+archive or of a Dockerfile, a git repository, or - for an archive or a Dockerfile on standard input. Only a directory is
+read behind its .dockerignore.
+
+A repository is an http(s) address that ends in .git, ssh://, git://, git@HOST:PATH or file:///PATH, followed by
+#REF:DIRECTORY or by a query of ref, tag, branch, commit, subdir, submodules, keep-git-dir, fetch-by-commit and mtime. The
+secrets GIT_AUTH_TOKEN[.HOST] and GIT_AUTH_HEADER[.HOST] say who asks. It takes the program git.
 
 Progress goes to standard error; standard output gets the image's digest and nothing else.`,
 		Example: `  trowel build -t registry.example.com/app:1 --push .
@@ -37,7 +41,8 @@ Progress goes to standard error; standard output gets the image's digest and not
   trowel build --target test --build-arg GO=1.26 .
   trowel build --check .
   tar cz src Dockerfile | trowel build -t app:1 -
-  trowel build https://example.com/app-1.2.tar.gz`,
+  trowel build https://example.com/app-1.2.tar.gz
+  trowel build https://git.example.com/team/app.git#v1.2:services/api`,
 		Args: oneArgument("build context"),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.build(cmd.Context(), f, args[0]) },
 	}
@@ -190,7 +195,7 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 		Compression: first(f.compression, settings.Build.Compression), CompressionLevel: settings.Build.CompressionLevel,
 		WorkDir: first(f.workDir, settings.Build.WorkDir), Isolation: first(f.isolation, settings.Build.Isolation),
 		RewriteTimestamp: host.Switch(f.rewriteTimestamp), NormalizeContext: host.Switch(f.normalizeContext),
-		Launcher: p.launcher, UserAgent: "trowel/" + buildVersion(),
+		Launcher: p.launcher, CI: host.ReadCI(p.getenv), UserAgent: "trowel/" + buildVersion(),
 	}
 	if f.compressionLevel != 0 {
 		r.CompressionLevel = f.compressionLevel
@@ -211,7 +216,11 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 	if r.Secrets, err = parseSecrets(f.secrets, p.stderr); err != nil {
 		return r, err
 	}
-	if r.SSH, err = p.parseSSH(f.ssh); err != nil {
+	ssh := f.ssh
+	if len(ssh) == 0 && host.OverSSH(dir) && p.getenv("SSH_AUTH_SOCK") != "" {
+		ssh = []string{host.DefaultSSH}
+	}
+	if r.SSH, err = p.parseSSH(ssh); err != nil {
 		return r, err
 	}
 	r.Epoch, err = epoch(first(r.BuildArgs["SOURCE_DATE_EPOCH"], p.getenv("SOURCE_DATE_EPOCH")))

@@ -29,13 +29,13 @@ type buildFlags struct {
 }
 
 func (f *buildFlags) register(flags *pflag.FlagSet) {
-	flags.StringVarP(&f.file, "file", "f", "", "the Dockerfile: a path, which in an archive is one inside of it, an http(s) address, or - for standard input (default: CONTEXT/Dockerfile)")
+	flags.StringVarP(&f.file, "file", "f", "", "the Dockerfile: a path, which in an archive or repository is one inside of it, an http(s) address, or - for standard input (default: CONTEXT/Dockerfile)")
 	flags.StringArrayVarP(&f.tags, "tag", "t", nil, "name the image `NAME[:TAG]`; may be repeated, also for several registries")
 	flags.BoolVar(&f.push, "push", false, "push the image to the registries of its tags")
 	flags.StringArrayVarP(&f.outputs, "output", "o", nil, "write the image: `type=oci|docker|tar|local|registry,dest=…`")
 	flags.StringVar(&f.target, "target", "", "build this `STAGE` (default: the last one)")
 	flags.StringArrayVar(&f.buildArgs, "build-arg", nil, "set an ARG: `NAME=VALUE`, or NAME to take it from the environment")
-	flags.StringArrayVar(&f.contexts, "build-context", nil, "a further place for FROM and COPY --from: `NAME=DIR|ARCHIVE|http(s)://…|docker-image://…|oci-layout://…`")
+	flags.StringArrayVar(&f.contexts, "build-context", nil, "a further place for FROM and COPY --from: `NAME=DIR|ARCHIVE|http(s)://…|REPOSITORY|docker-image://…|oci-layout://…`")
 	flags.StringArrayVar(&f.labels, "label", nil, "add a label to the image: `KEY=VALUE`")
 	flags.StringArrayVar(&f.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE`")
 	flags.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, several as an index (default: this machine's)")

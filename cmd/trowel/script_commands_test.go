@@ -57,6 +57,12 @@ func fill(ts *testscript.TestScript, neg bool, args []string) {
 
 var variable = regexp.MustCompile(`@[A-Z]+@`)
 
+// remember gives a variable what a file or "stdout" holds: remember NAME FILE.
+func remember(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, "remember NAME FILE")
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
 // flip changes a byte in the middle of every regular file of at least MIN bytes below DIR: flip MIN DIR.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 2, "flip MIN DIR")

@@ -63,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"guard":     guard,
 			"terminate": terminate,
 			"web":       serveWeb,
+			"remember":  remember,
 			"fill":      fill,
 			"sshkey":    makeKey,
 			"mtime":     setModTime,

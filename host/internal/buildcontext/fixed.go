@@ -20,6 +20,7 @@ type Fixed struct {
 	tree       *filetree.Tree
 	dockerfile string
 	kind       Kind
+	dated      time.Time // zero: by its files
 	buffers    buffers
 	close      func() error
 }
@@ -78,8 +79,18 @@ func (f *Fixed) Digests(ctx context.Context, changes []filetree.Change) error {
 // Missing has nothing to add to what the tree tells.
 func (f *Fixed) Missing(context.Context, string) error { return nil }
 
-// Newest is the latest time of a regular file in the context.
-func (f *Fixed) Newest() (time.Time, bool) {
+// Dated is the context with a time: that of a commit, or what a web server says.
+func (f *Fixed) Dated(at time.Time) *Fixed {
+	f.dated = at
+	return f
+}
+
+// Time is when the context was made: as it was dated, or else the latest time of a regular file in it, as BuildKit reads
+// SOURCE_DATE_EPOCH=context.
+func (f *Fixed) Time() (time.Time, bool) {
+	if !f.dated.IsZero() {
+		return f.dated, true
+	}
 	var newest time.Time
 	found := false
 	_ = f.tree.Walk("", func(p string, n *filetree.Node) (bool, error) { // visit never fails

@@ -272,7 +272,7 @@ func CheckRef(ref string) error {
 	return nil
 }
 
-var userInfo = regexp.MustCompile(`(://)[^/@\s'"]+@`)
+var userInfo = regexp.MustCompile(`(://)[^/\s'"]*@`)
 
 // Redact hides users and passwords in addresses within a text.
 func Redact(text string) string { return userInfo.ReplaceAllString(text, "${1}xxxxx@") }
