@@ -226,6 +226,10 @@ func (r *corpusRun) flags() (flags []string) {
 		name, dir, _ := strings.Cut(c, "=")
 		flags = append(flags, "--build-context", name+"="+filepath.Join(r.dir, dir))
 	}
+	for _, secret := range o.Secrets {
+		id, file, _ := strings.Cut(secret, "=")
+		flags = append(flags, "--secret", "id="+id+",src="+filepath.Join(r.dir, "context", file))
+	}
 	if o.File != "" {
 		flags = append(flags, "-f", filepath.Join(r.dir, "context", o.File))
 	}

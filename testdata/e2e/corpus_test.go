@@ -183,6 +183,10 @@ func export(ctx context.Context, daemon *lab.BuildKit, c corpus.Options, dir, ou
 		name, at, _ := strings.Cut(named, "=")
 		options = append(options, "--opt=context:"+name+"=local:"+name, "--local="+name+"="+filepath.Join(dir, at))
 	}
+	for _, secret := range c.Secrets {
+		id, file, _ := strings.Cut(secret, "=")
+		options = append(options, "--secret=id="+id+",src="+filepath.Join(dir, "context", file))
+	}
 	return daemon.Export(ctx, filepath.Join(dir, "context"), destination, log, options...)
 }
 

@@ -181,8 +181,18 @@ func (e *Engine) flatten(ctx context.Context, names []string) ([]string, error) 
 
 // environment is what a process sees. HOME comes from the user's passwd entry, as runc has it, where the image sets none.
 func environment(x effect.Exec, secrets []string, home string) []string {
-	env := slices.Concat(x.Env, x.Unkeyed, secrets)
-	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }) {
+	var env []string
+	at := map[string]int{}
+	for _, kv := range slices.Concat(x.Env, x.Unkeyed, secrets) {
+		name, _, _ := strings.Cut(kv, "=")
+		if i, ok := at[name]; ok {
+			env[i] = kv // most programs take the first of two, and the last is meant
+			continue
+		}
+		at[name] = len(env)
+		env = append(env, kv)
+	}
+	if _, ok := at["HOME"]; !ok {
 		env = append(env, "HOME="+home)
 	}
 	return env

@@ -42,6 +42,7 @@ type Case struct {
 type Options struct {
 	BuildArgs, Labels, Annotations []string // KEY=VALUE
 	Contexts                       []string // NAME=DIRECTORY, below the context's parent
+	Secrets                        []string // ID=FILE, in the context
 	Target, Platform, File         string
 }
 
@@ -95,6 +96,8 @@ func (c *Case) direct(key, value string) (err error) {
 		c.Annotations = append(c.Annotations, value)
 	case "context":
 		c.Contexts = append(c.Contexts, value)
+	case "secret":
+		c.Secrets = append(c.Secrets, value)
 	case "target":
 		c.Target = value
 	case "platform":
