@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -17,8 +18,21 @@ import (
 	"github.com/trowel-build/trowel/host/internal/stage"
 )
 
-// hostname is that of every RUN, as BuildKit has it: nothing of the machine shall get into an image.
+// hostname is that of every RUN, as BuildKit has it: nothing of the machine shall get into an image. The build argument
+// BUILDKIT_SANDBOX_HOSTNAME changes it.
 const hostname = "buildkitsandbox"
+
+// hostname is that of this build's RUNs.
+func (r *Request) hostname() (string, error) {
+	name := r.BuildArgs["BUILDKIT_SANDBOX_HOSTNAME"]
+	if name == "" {
+		return hostname, nil
+	}
+	if len(name) > 64 || strings.ContainsFunc(name, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }) {
+		return "", fmt.Errorf("build argument BUILDKIT_SANDBOX_HOSTNAME %q: want a host name of at most 64 characters", name)
+	}
+	return name, nil
+}
 
 // NewLauncher makes this program able to run the processes of RUN. A process of RUN starts as another run of this very
 // program: call NewLauncher first thing in main. In such a run it does not return.
@@ -30,7 +44,11 @@ func Harden() error { return executor.Harden() }
 
 // runOptions are what all processes of the build have in common.
 func (b *build) runOptions() (stage.Run, error) {
-	r := stage.Run{Hostname: hostname}
+	name, err := b.hostname()
+	if err != nil {
+		return stage.Run{}, err
+	}
+	r := stage.Run{Hostname: name}
 	switch n := effect.Network(b.Network); n {
 	case "":
 		r.Network = effect.NetworkDefault
@@ -39,21 +57,20 @@ func (b *build) runOptions() (stage.Run, error) {
 	default:
 		return r, fmt.Errorf(`network %q: want "default", "host" or "none"`, b.Network)
 	}
-	var err error
 	if r.ResolvConf, err = os.ReadFile("/etc/resolv.conf"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return r, fmt.Errorf("read the machine's name servers: %w", err)
 	}
 	if r.ResolvConf == nil {
 		r.ResolvConf = []byte{}
 	}
-	r.Hosts, err = hosts(b.ExtraHosts)
+	r.Hosts, err = hosts(name, b.ExtraHosts)
 	return r, err
 }
 
 // hosts is the /etc/hosts that RUN sees.
-func hosts(extra []string) (string, error) {
+func hosts(own string, extra []string) (string, error) {
 	var text strings.Builder
-	text.WriteString("127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	text.WriteString("127.0.0.1\tlocalhost " + own + "\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	for _, x := range extra {
 		// docker takes both separators; an IPv6 address has colons of its own.
 		name, ip, ok := strings.Cut(x, "=")

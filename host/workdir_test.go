@@ -89,7 +89,7 @@ func TestMakePrivate(t *testing.T) {
 
 func TestHosts(t *testing.T) {
 	t.Parallel()
-	text, err := hosts([]string{"a:10.0.0.1", "b=::1", "c:[fe80::1]"})
+	text, err := hosts(hostname, []string{"a:10.0.0.1", "b=::1", "c:[fe80::1]"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestHosts(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "a", "a:", ":10.0.0.1", "a:b", "a\n:10.0.0.1"} {
-		if _, err := hosts([]string{bad}); err == nil {
+		if _, err := hosts(hostname, []string{bad}); err == nil {
 			t.Errorf("%q passes for a host with its address", bad)
 		}
 	}
