@@ -77,7 +77,7 @@ func TestNew(t *testing.T) {
 		{"registry", "FROM localhost:5000/a/b", nil, []string{"stage-0 < localhost:5000/a/b:latest"}},
 		{"scratch", "FROM scratch", nil, []string{"stage-0 < scratch"}},
 		{"unused stage", "FROM a AS b\nFROM c AS d\nFROM b", nil, []string{"b < a:latest", "stage-2 < stage:b"}},
-		{"letter case", "FROM a AS Build\nFROM BUILD\nCOPY --from=buILD x /", nil, []string{"build < a:latest", "stage-1 < stage:build buILD=stage:build"}},
+		{"letter case", "FROM a AS Build\nFROM build\nCOPY --from=buILD x /", nil, []string{"build < a:latest", "stage-1 < stage:build buILD=stage:build"}},
 		{"target", "FROM a AS b\nFROM c AS d\nFROM e", func(o *Options) { o.Target = "D" }, []string{"d < c:latest"}},
 		{
 			"copy by name and index", "FROM a AS b\nFROM c\nFROM d\nCOPY --from=1 x /\nCOPY --from=b x /", nil,

@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -53,7 +52,7 @@ func (pl *planner) resolveBase(s *Stage, name string) error {
 		}
 	}
 	// A stage may even be called "scratch": BuildKit only warns, and then takes the stage.
-	if base, ok := pl.byName[strings.ToLower(name)]; ok {
+	if base, ok := pl.byName[name]; ok {
 		s.Base = effect.Location{Stage: base.ID}
 		s.Needs = []string{base.ID}
 		s.Platform = base.Platform
