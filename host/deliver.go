@@ -66,7 +66,7 @@ func (b *build) assemble(ctx context.Context, e *stage.Engine, results []*stage.
 // assembleImage makes the documents of the image for one platform.
 func (b *build) assembleImage(ctx context.Context, e *stage.Engine, p *plan.Plan, r *stage.Result) (*image.Assembled, error) {
 	recipe := image.Recipe{
-		Platform: p.Platform, Format: b.targets.format, Annotations: b.targets.annotations, Created: b.created, Epoch: b.Epoch,
+		Platform: p.Platform, Format: b.targets.format, Annotations: b.targets.annotations, Epoch: b.Epoch,
 	}
 	if b.targets.index {
 		recipe.Annotations = recipe.Annotations.Manifests()

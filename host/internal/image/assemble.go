@@ -25,10 +25,8 @@ type Recipe struct {
 	// Annotations go to the manifest and its descriptor; a base's are not inherited. Those for an index are an error: an
 	// image that gets one is given [Annotations.Manifests].
 	Annotations Annotations
-	// Created is the time of a step that has none and follows no other; Epoch, SOURCE_DATE_EPOCH, overrides all times
-	// but those of the base's history.
-	Created time.Time
-	Epoch   *time.Time
+	// Epoch, SOURCE_DATE_EPOCH, overrides all times but those of the base's history.
+	Epoch *time.Time
 }
 
 // Document is a blob that this package made.
@@ -126,7 +124,8 @@ func (r *Recipe) image() (Image, []Layer, error) {
 	return img, layers, nil
 }
 
-// setTimes appends the steps to the history and sets when the image was created.
+// setTimes appends the steps to the history and sets when the image was created. Without a layer and without an epoch nothing says
+// when, and the image then has no time, as BuildKit has it.
 func (r *Recipe) setTimes(img *Image) {
 	var epoch *time.Time
 	if r.Epoch != nil {
@@ -134,21 +133,13 @@ func (r *Recipe) setTimes(img *Image) {
 		epoch = &t
 	}
 	base := lastCreated(img.History)
-	fallback := base
-	if fallback == nil {
-		t := r.Created.UTC()
-		fallback = &t
-	}
-	steps := stepHistory(r.Steps, epoch, fallback)
+	steps := stepHistory(r.Steps, epoch, base)
 	if epoch == nil {
 		inOrder(steps, base)
 	}
 	img.History = append(img.History, steps...)
-	switch img.Created = lastCreated(img.History); {
-	case epoch != nil:
+	if img.Created = lastCreated(img.History); epoch != nil {
 		img.Created = epoch
-	case img.Created == nil:
-		img.Created = fallback
 	}
 }
 

@@ -38,8 +38,8 @@ func baseHistory(base *Base) []History {
 }
 
 // stepHistory is the history of the steps, with times: without an epoch a step that has no time takes that of the next
-// layer of its build, else of the one before, else fallback. With an epoch all have that.
-func stepHistory(steps []Step, epoch *time.Time, fallback *time.Time) []History {
+// layer of its build, else of the one before, else that of the base. With an epoch all have that.
+func stepHistory(steps []Step, epoch, base *time.Time) []History {
 	history := make([]History, len(steps))
 	for i, s := range steps {
 		history[i] = History{CreatedBy: s.CreatedBy, Comment: s.Comment, Author: s.Author, EmptyLayer: s.Layer == nil}
@@ -59,7 +59,7 @@ func stepHistory(steps []Step, epoch *time.Time, fallback *time.Time) []History 
 			history[i].Created = next
 		}
 	}
-	last := fallback
+	last := base
 	for i := range history {
 		if history[i].Created == nil {
 			history[i].Created = last
