@@ -172,7 +172,7 @@ func openArchive(ctx context.Context, m match, o ArchiveOptions) (_ *Archive, er
 	if unpacker == nil {
 		unpacker = io.NopCloser(head)
 	}
-	defer func() { err = errors.Join(err, unpacker.Close()) }()
+	defer unpacker.Close() // what it says of a file that is no archive does not matter; of one that is, reading said it
 	if archive, err := x.spool(ctx, unpacker); archive || err != nil {
 		return a, err
 	}

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -213,22 +215,23 @@ func TestDetect(t *testing.T) {
 		content string
 		archive bool
 	}{
-		"tar":              {string(content), true},
-		"gzip":             {gzipped(t, content), true},
-		"gzip in pieces":   {gzipped(t, content[:700]) + gzipped(t, content[700:]), true},
-		"bzip2":            {string(bz), true},
-		"xz":               {compressed(t, content, toXZ), true},
-		"zstd":             {compressed(t, content, toZstd), true},
-		"zstd after skip":  {"\x50\x2a\x4d\x18\x02\x00\x00\x00ab" + compressed(t, content, toZstd), true},
-		"text":             {string(text), false},
-		"gzip of text":     {gzipped(t, text), false},
-		"xz of text":       {compressed(t, text, toXZ), false},
-		"zstd of text":     {compressed(t, text, toZstd), false},
-		"gzip of gzip":     {gzipped(t, []byte(gzipped(t, content))), false},
-		"gzip's magic":     {"\x1f\x8b\x08nothing else", false},
-		"a short file":     {"x", false},
-		"nothing":          {"", false},
-		"a tar of nothing": {string(make([]byte, 1024)), false},
+		"tar":               {string(content), true},
+		"gzip":              {gzipped(t, content), true},
+		"gzip in pieces":    {gzipped(t, content[:700]) + gzipped(t, content[700:]), true},
+		"bzip2":             {string(bz), true},
+		"xz":                {compressed(t, content, toXZ), true},
+		"zstd":              {compressed(t, content, toZstd), true},
+		"zstd after skip":   {"\x50\x2a\x4d\x18\x02\x00\x00\x00ab" + compressed(t, content, toZstd), true},
+		"text":              {string(text), false},
+		"gzip of text":      {gzipped(t, text), false},
+		"xz of text":        {compressed(t, text, toXZ), false},
+		"zstd of text":      {compressed(t, text, toZstd), false},
+		"gzip of gzip":      {gzipped(t, []byte(gzipped(t, content))), false},
+		"gzip's magic":      {"\x1f\x8b\x08nothing else", false},
+		"gzip, cut at once": {gzipped(t, content)[:40], false}, // nothing in it says that it was an archive
+		"a short file":      {"x", false},
+		"nothing":           {"", false},
+		"a tar of nothing":  {string(make([]byte, 1024)), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -247,9 +250,12 @@ func TestDetect(t *testing.T) {
 func TestUnpackDamaged(t *testing.T) {
 	t.Parallel()
 	content := tarOf(t, "f x =hello\nf y =world\nf z ="+strings.Repeat("z", 4000))
+	noise := make([]byte, 32<<10)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	large := tarOf(t, "f x =hello\nf y ="+hex.EncodeToString(noise))
 	for name, damaged := range map[string]string{
 		"cut":          string(content[:len(content)-5000]),
-		"gzip cut":     gzipped(t, content)[:60],
+		"gzip cut":     gzipped(t, large)[:20<<10],
 		"wrong header": string(content[:3072]) + strings.Repeat("x", 1024),
 	} {
 		t.Run(name, func(t *testing.T) {
