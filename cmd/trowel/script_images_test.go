@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/trowel-build/trowel/testdata/box"
+	"github.com/trowel-build/trowel/testdata/boximage"
 )
 
 // makeBase pushes a small image with a shell: mkbase REFERENCE [ONBUILD...].
@@ -50,7 +50,7 @@ func push(reference string, img v1.Image) error {
 // baseImage makes the image.
 func baseImage() (v1.Image, error) {
 	if at := os.Getenv(envShell); at != "" {
-		return box.Image(at)
+		return boximage.New(at)
 	}
 	dir, err := os.MkdirTemp("", "shell-")
 	if err != nil {
@@ -58,10 +58,10 @@ func baseImage() (v1.Image, error) {
 	}
 	defer os.RemoveAll(dir)
 	shell := filepath.Join(dir, "sh")
-	if err := box.Compile(context.Background(), "../..", shell); err != nil {
+	if err := boximage.Compile(context.Background(), "../..", shell); err != nil {
 		return nil, err
 	}
-	return box.Image(shell)
+	return boximage.New(shell)
 }
 
 // makeIndex pushes an index of images for two platforms, with an attestation for the first: mkindex REFERENCE.

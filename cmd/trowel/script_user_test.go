@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/trowel-build/trowel/testdata/box"
+	"github.com/trowel-build/trowel/testdata/boximage"
 )
 
 const (
@@ -55,7 +55,7 @@ func TestScriptsAsOthers(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "tmp"), 0o1777), os.CopyFS(filepath.Join(dir, "testdata/script"), os.DirFS("../../testdata/script"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := box.Compile(t.Context(), "../..", shell); err != nil {
+	if err := boximage.Compile(t.Context(), "../..", shell); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile("/proc/self/exe")

@@ -50,6 +50,7 @@ func commands() map[string]*command {
 		"stat":     {"", 1, stat},
 		"ls":       {"", 1, list},
 		"absent":   {"", 1, absent},
+		"manifest": {"", 0, manifest},
 		"tar":      {"C:a", 2, makeTar},
 		"compress": {"", 1, compress},
 		"unhex":    {"", 1, decode},

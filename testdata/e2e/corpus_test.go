@@ -17,7 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/trowel-build/trowel/bench/lab"
-	"github.com/trowel-build/trowel/testdata/box"
+	"github.com/trowel-build/trowel/testdata/boximage"
 	"github.com/trowel-build/trowel/testdata/dockerfiles/corpus"
 )
 
@@ -76,10 +76,10 @@ func pushBases(t *testing.T, registry *lab.Registry) (v1.Image, corpus.Bases) {
 		t.Fatal(err)
 	}
 	program := filepath.Join(t.TempDir(), "sh")
-	if err := box.Compile(t.Context(), root, program); err != nil {
+	if err := boximage.Compile(t.Context(), root, program); err != nil {
 		t.Fatal(err)
 	}
-	base, err := box.Image(program)
+	base, err := boximage.New(program)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,8 +103,8 @@ func (o *oracle) check(c *corpus.Case, bases corpus.Bases) {
 	if err != nil {
 		o.Fatal(err)
 	}
-	if got.Fails != "" && c.Fails == nil {
-		o.Fatalf("BuildKit fails: %s", got.Fails)
+	if (got.Fails != "") != (c.Fails != nil) {
+		o.Errorf("the case has the directive fails: %t, and BuildKit fails: %q", c.Fails != nil, got.Fails)
 	}
 	file := filepath.Join(corpusCases, c.Name+".golden")
 	if *updateFlag {
@@ -168,7 +168,10 @@ func export(ctx context.Context, daemon *lab.BuildKit, c corpus.Options, dir, ou
 			destination += "," + prefix + "." + rest
 		}
 	}
-	var options []string
+	options := []string{
+		"--opt=cmdline=built-in", // a syntax directive would have it pull its own front end
+		"--no-cache",             // a step of another case has that case's times
+	}
 	for prefix, values := range map[string][]string{"build-arg:": c.BuildArgs, "label:": c.Labels} {
 		for _, v := range values {
 			options = append(options, "--opt="+prefix+v)

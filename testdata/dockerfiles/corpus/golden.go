@@ -53,6 +53,7 @@ type head struct {
 	Layers      int
 	MediaTypes  []string
 	Annotations map[string]string `json:",omitempty"`
+	Faults      []string          `json:",omitempty"`
 	// FromBase says that of the base's files only those follow that are otherwise.
 	FromBase bool `json:",omitempty"`
 }
@@ -76,7 +77,7 @@ func (r *Reader) Encode(g *Golden, bases Bases) ([]byte, error) {
 	for _, i := range g.Images {
 		h := head{
 			Platform: i.Platform, Author: i.Author, Created: i.Created, Layers: len(i.Layers), MediaTypes: i.MediaTypes,
-			Annotations: i.Annotations, FromBase: r.fromBase(i),
+			Annotations: i.Annotations, Faults: i.Faults, FromBase: r.FromBase(i),
 		}
 		if h.Platform == "linux/"+runtime.GOARCH {
 			h.Platform = hostPlatform
@@ -142,7 +143,7 @@ func (r *Reader) add(g *Golden, l line) error {
 	case l.Image != nil:
 		h := l.Image
 		i := &imagediff.Image{
-			Platform: h.Platform, Author: h.Author, Created: h.Created, MediaTypes: h.MediaTypes, Annotations: h.Annotations,
+			Platform: h.Platform, Author: h.Author, Created: h.Created, MediaTypes: h.MediaTypes, Annotations: h.Annotations, Faults: h.Faults,
 			Layers: make([][]string, h.Layers), Config: map[string]any{}, Tree: map[string]imagediff.Entry{},
 		}
 		if h.FromBase {
@@ -169,8 +170,8 @@ func (r *Reader) add(g *Golden, l line) error {
 // absent is the type of an entry of the base that an image does not have.
 const absent = "absent"
 
-// fromBase says whether the image has the base's program where the base has it.
-func (r *Reader) fromBase(image *imagediff.Image) bool {
+// FromBase says whether the image has the base's program where the base has it.
+func (r *Reader) FromBase(image *imagediff.Image) bool {
 	const program = "/bin/sh"
 	return image.Tree[program].Digest == r.base.Tree[program].Digest
 }
@@ -205,6 +206,11 @@ func (c *Case) Diff(want, got *Golden, since time.Time) string {
 	for i := range want.Images {
 		w, g := c.withoutDifferences(want.Images[i]), c.withoutDifferences(got.Images[i])
 		diff += imagediff.Diff(w, g, imagediff.Options{Since: since})
+		for _, fault := range got.Images[i].Faults {
+			if !slices.Contains(want.Images[i].Faults, fault) {
+				diff += "fault: " + fault + "\n"
+			}
+		}
 	}
 	return diff
 }

@@ -1,4 +1,5 @@
-package box
+// Package boximage makes the base image that tests build on: see package box.
+package boximage
 
 import (
 	"archive/tar"
@@ -17,9 +18,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/trowel-build/trowel/testdata/box"
 )
 
-// Compile compiles the program, a main package of the source tree that calls [Main].
+// Compile compiles the program, a main package of the source tree that calls box.Main.
 func Compile(ctx context.Context, root, output string) error {
 	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", output, "./cmd/trowel/testdata/shell")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
@@ -29,8 +32,8 @@ func Compile(ctx context.Context, root, output string) error {
 	return nil
 }
 
-// Image is the base image: the program under its names, users, and directories that are usual.
-func Image(program string) (v1.Image, error) {
+// New is the base image: the program under its names, users, and directories that are usual.
+func New(program string) (v1.Image, error) {
 	text, err := os.ReadFile(program)
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func baseFiles(program []byte) ([]byte, error) {
 		add(tar.Header{Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\napp:x:1000:\nwheel:x:10:app\nstaff:x:50:\n")),
 		add(tar.Header{Name: "var/kept", Mode: 0o644}, []byte("from the base\n")),
 	)
-	for _, name := range Commands() {
+	for _, name := range box.Commands() {
 		if name != "sh" {
 			errs = append(errs, add(tar.Header{Typeflag: tar.TypeSymlink, Name: filepath.Join("bin", name), Linkname: "sh", Mode: 0o777}, nil))
 		}
