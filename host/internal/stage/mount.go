@@ -46,6 +46,14 @@ func (m *mounted) release() error {
 // materialise makes what the mounts of a process show. The result has to be released in any case.
 func (b *builder) materialise(ctx context.Context, mounts []effect.Mount) (*mounted, error) {
 	m := &mounted{caches: map[string]*usedCache{}}
+	// What is read is built before a cache is locked: its steps may want the same one.
+	for _, x := range mounts {
+		if x.ReadsFiles() {
+			if _, err := b.sourceTree(ctx, x.From); err != nil {
+				return m, fmt.Errorf("--mount=type=%s: %w", x.Kind, err)
+			}
+		}
+	}
 	if err := b.acquireCaches(ctx, m, mounts); err != nil {
 		return m, err
 	}
