@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,7 +92,9 @@ func (b *build) assembleImage(ctx context.Context, e *stage.Engine, p *plan.Plan
 		}
 	}
 	if from != nil {
-		recipe.Base = &from.Base
+		if recipe.Base, err = outwardBase(ctx, from, r.Layers); err != nil {
+			return nil, err
+		}
 	}
 	final := e.Lowered[r.Stage.ID].State
 	recipe.Config, recipe.Author = final.Config.Clone(), final.Author
@@ -102,6 +105,25 @@ func (b *build) assembleImage(ctx context.Context, e *stage.Engine, p *plan.Plan
 		recipe.Config.Labels[key] = value
 	}
 	return image.Assemble(recipe)
+}
+
+// outwardBase is the base with its layers, the lowest of those given, in the form that the image has them in.
+func outwardBase(ctx context.Context, from *base.Image, layers []*stage.Layer) (*image.Base, error) {
+	b := from.Base
+	b.Layers = slices.Clone(b.Layers)
+	for i := range b.Layers {
+		l, err := layers[i].Outward(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if l == layers[i] {
+			continue // with what its descriptor says beside
+		}
+		if b.Layers[i].Descriptor, err = l.Descriptor(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &b, nil
 }
 
 // historyStep is a step as the image remembers it, if it does.

@@ -129,6 +129,7 @@ func mayMount() bool {
 
 // layerForm says what else is done to the image's layers.
 func (b *build) layerForm() (f stage.Form) {
+	f.Base = b.targets.base
 	rewrite := bool(b.RewriteTimestamp)
 	if b.targets.rewrite != nil {
 		rewrite = *b.targets.rewrite

@@ -9,6 +9,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/image"
 	"github.com/trowel-build/trowel/host/internal/output"
 	"github.com/trowel-build/trowel/host/internal/registry"
+	"github.com/trowel-build/trowel/host/internal/stage"
 )
 
 // targets are where an image goes, and in what form.
@@ -25,6 +26,7 @@ type targets struct {
 	compression image.Compression
 	level       *int
 	rewrite     *bool // the times inside of layers
+	base        stage.BaseCompression
 }
 
 // parseTargets reads tags, outputs and annotations.
@@ -81,7 +83,7 @@ func (t *targets) add(s output.Spec, tags []string) error {
 		t.rewrite = s.Rewrite
 	}
 	if s.ForceCompression {
-		return &Error{errors.New("force-compression is not supported yet"), "layers of the base keep their compression"}
+		t.base = stage.ForceCompression
 	}
 	if s.Compression != "" {
 		if t.compression != "" && t.compression != s.Compression {

@@ -130,6 +130,7 @@ var tools = map[string]string{
 	"skopeo":     "skopeo",
 	"umoci":      "umoci",
 	"setcap":     "libcap2-bin",
+	emulator:     "qemu-user-static",
 }
 
 // Install installs what is missing of the commands by apt.

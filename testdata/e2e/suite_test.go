@@ -168,4 +168,6 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("apt", s.testApt)
 	t.Run("expand", s.testExpand)
 	t.Run("checks", s.testChecks)
+	t.Run("platforms", s.testPlatforms)
+	t.Run("foreign", s.testForeign)
 }

@@ -75,6 +75,44 @@ func Start(ctx context.Context, store *blob.Store, changes []filetree.Change, o 
 	if err := checkChanges(changes); err != nil {
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
+	return start(ctx, store, o, func(ctx context.Context, group *errgroup.Group, press *compressor) func() Index {
+		t := newTarrer(ctx, changes)
+		t.start(group)
+		group.Go(func() error { return t.assemble(press) })
+		return func() Index { return Index{Entries: t.entries, Inline: t.inline} }
+	})
+}
+
+// Recompress starts to write the tar of a layer that is there, compressed in whatever way, with other compression. Not a byte of
+// the tar changes, and what it holds is not looked at: the layer has no [Index]. Wait must be called as for [Start].
+func Recompress(ctx context.Context, store *blob.Store, open func(context.Context) (io.ReadCloser, error), o Options) (*Pending, error) {
+	return start(ctx, store, o, func(ctx context.Context, group *errgroup.Group, press *compressor) func() Index {
+		group.Go(func() error { return recompress(ctx, open, press) })
+		return func() Index { return Index{} }
+	})
+}
+
+func recompress(ctx context.Context, open func(context.Context) (io.ReadCloser, error), to io.WriteCloser) (err error) {
+	in, err := open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	d, err := newDecompressor(in)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{d}, make([]byte, rawBlock)); err != nil {
+		return err
+	}
+	return to.Close()
+}
+
+// feed gives a compressor the tar, from goroutines of the group, and returns what tells of it when the group has ended.
+type feed func(ctx context.Context, group *errgroup.Group, press *compressor) func() Index
+
+func start(ctx context.Context, store *blob.Store, o Options, tar feed) (*Pending, error) {
 	c, err := newCodec(o.Compression, o.Level)
 	if err != nil {
 		return nil, fmt.Errorf("write layer: %w", err)
@@ -90,7 +128,7 @@ func Start(ctx context.Context, store *blob.Store, changes []filetree.Change, o 
 	p := &Pending{blob: out.Blob(), done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		if p.layer, p.err = write(ctx, out, changes, c, o); p.err != nil {
+		if p.layer, p.err = write(ctx, out, c, o, tar); p.err != nil {
 			p.err = fmt.Errorf("write layer: %w", errors.Join(p.err, out.Abort(p.err)))
 		}
 	}()
@@ -106,8 +144,8 @@ func (p *Pending) Wait() (*Layer, error) {
 	return p.layer, p.err
 }
 
-// write runs the pipeline: read ahead → tar → compress → store.
-func write(ctx context.Context, out *blob.Writer, changes []filetree.Change, c codec, o Options) (*Layer, error) {
+// write runs the pipeline: tar → compress → store.
+func write(ctx context.Context, out *blob.Writer, c codec, o Options, tar feed) (*Layer, error) {
 	// The diff ID of a layer that is not compressed is its blob's digest, which the store computes.
 	var diff hash.Hash
 	var observers []io.Writer
@@ -120,9 +158,7 @@ func write(ctx context.Context, out *blob.Writer, changes []filetree.Change, c c
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	press := startCompressor(groupCtx, group, c, o.Jobs, out, observers...)
-	t := newTarrer(groupCtx, changes)
-	t.start(group)
-	group.Go(func() error { return t.assemble(press) })
+	index := tar(groupCtx, group, press)
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
@@ -131,7 +167,7 @@ func write(ctx context.Context, out *blob.Writer, changes []filetree.Change, c c
 		return nil, err
 	}
 	l := &Layer{
-		Index: Index{Entries: t.entries, Inline: t.inline}, Size: press.written,
+		Index: index(), Size: press.written,
 		Compression: o.Compression, Blob: stored,
 	}
 	if diff != nil {

@@ -105,7 +105,18 @@ type Form struct {
 	// NotAfter is the latest time of a file in a layer that the build makes, that is SOURCE_DATE_EPOCH; nil: files keep
 	// their times.
 	NotAfter *time.Time
+	// Base says what becomes of the compression of base images' layers.
+	Base BaseCompression
 }
+
+// BaseCompression says what becomes of the compression of base images' layers.
+type BaseCompression string
+
+// What becomes of it.
+const (
+	KeepCompression  BaseCompression = ""
+	ForceCompression BaseCompression = "force" // it is made that of the image's own layers
+)
 
 // Run is what the processes of a build have in common.
 type Run struct {
