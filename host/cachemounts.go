@@ -40,6 +40,9 @@ type CacheMount = cachemount.Entry
 // CacheMountLimits say which cache mounts are removed.
 type CacheMountLimits = cachemount.Limits
 
+// CacheMountScope says how many cache mounts may be removed whatever their age: "" for none, "all" for all.
+type CacheMountScope = cachemount.Scope
+
 // FreedCacheMounts says what was removed.
 type FreedCacheMounts = cachemount.Freed
 

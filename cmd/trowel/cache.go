@@ -92,7 +92,7 @@ func (p program) cachePruneCommand(f *buildFlags) *cobra.Command {
 
 // pruneCache removes cache mounts before all else: that alone may take a user namespace.
 func (p program) pruneCache(ctx context.Context, c *local.Cache, mountsDir string, options local.PruneOptions) error {
-	limits := host.CacheMountLimits{All: options.Scope == local.ScopeAll, OlderThan: options.OlderThan, Keep: options.KeepBytes}
+	limits := host.CacheMountLimits{Scope: host.CacheMountScope(options.Scope), OlderThan: options.OlderThan, Keep: options.KeepBytes}
 	if options == (local.PruneOptions{}) {
 		limits.Keep = c.MaxSize()
 	}

@@ -140,9 +140,18 @@ func sizeOf(ctx context.Context, dir string) (total int64, err error) {
 	return total, err
 }
 
+// Scope says how much a prune may remove whatever its age.
+type Scope string
+
+// The scopes of a prune.
+const (
+	ScopeUnused Scope = ""    // what the limits say
+	ScopeAll    Scope = "all" // everything that nobody is using
+)
+
 // Limits say what a prune removes.
 type Limits struct {
-	All       bool          // whatever nobody is using
+	Scope     Scope
 	OlderThan time.Duration // zero: no limit; else what was not used for that long
 	Keep      int64         // zero: no limit; else the least recently used, until no more than this is left
 }
@@ -166,7 +175,7 @@ func (s *Store) Prune(ctx context.Context, l Limits) (Freed, error) {
 	var freed Freed
 	for _, e := range all {
 		old := l.OlderThan > 0 && time.Since(e.LastUsed) > l.OlderThan
-		if !l.All && !old && (l.Keep == 0 || total <= l.Keep) {
+		if l.Scope != ScopeAll && !old && (l.Keep == 0 || total <= l.Keep) {
 			continue
 		}
 		removed, err := s.remove(e.name)

@@ -180,7 +180,7 @@ func TestPoisoned(t *testing.T) {
 			t.Errorf("%s: %v has no hint", name, err)
 		}
 		// What it leads to stays.
-		if _, err := s.Prune(t.Context(), Limits{All: true}); err != nil {
+		if _, err := s.Prune(t.Context(), Limits{Scope: ScopeAll}); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat("/etc/passwd"); err != nil {
@@ -244,7 +244,7 @@ func TestPrune(t *testing.T) {
 		{Limits{Keep: 1 << 30}, 0},
 		{Limits{OlderThan: 2 * time.Hour}, 0},
 		{Limits{Keep: 3 << 19}, 1},
-		{Limits{All: true}, 0}, // what is left is in use
+		{Limits{Scope: ScopeAll}, 0}, // what is left is in use
 	} {
 		freed, err := s.Prune(t.Context(), tt.limits)
 		if err != nil || freed.Entries != tt.want {
@@ -252,7 +252,7 @@ func TestPrune(t *testing.T) {
 		}
 	}
 	release(t, busy)
-	if freed, err := s.Prune(t.Context(), Limits{All: true}); err != nil || freed.Entries != 1 {
+	if freed, err := s.Prune(t.Context(), Limits{Scope: ScopeAll}); err != nil || freed.Entries != 1 {
 		t.Errorf("Prune of all: %+v, %v", freed, err)
 	}
 	if entries, err := os.ReadDir(dir); len(entries) > 0 || err != nil {
