@@ -21,7 +21,8 @@ func (p program) pluginPushCommand() *cobra.Command {
 Standard output gets the digest. The same files always have the same digest, unless SOURCE_DATE_EPOCH
 says when they were made.
 
-With --sign-key the plugin is signed; the signature lies in the same repository, beside the plugin.`,
+With --sign-key the plugin is signed; the signature lies in the same repository, beside the plugin, in the
+form of cosign's signatures with keys, and ` + "`cosign verify --key`" + ` finds it.`,
 		Example: `  trowel plugin push s3.wasm oci://registry.example.com/plugins/s3:1.2
   trowel plugin push --sign-key key.pem tool-amd64 tool-arm64 oci://registry.example.com/plugins/tool:2`,
 		RunE: func(cmd *cobra.Command, args []string) error {

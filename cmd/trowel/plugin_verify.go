@@ -17,7 +17,8 @@ func (p program) pluginVerifyCommand() *cobra.Command {
 		Short: "Check plugins against trowel.lock, and their signatures",
 		Long: `Check that the plugins of trowel.toml, or those given, are what trowel.lock says, and, if there are
 keys, that one of them signed each plugin that comes from a registry. Keys are those of --key, or else
-those of [plugin-policy] in trowel.toml. What is installed is verified without a network.`,
+those of [plugin-policy] in trowel.toml. What is installed is verified without a network. What was signed by
+` + "`cosign sign --key`" + ` counts as well, unless it is a bundle (--new-bundle-format).`,
 		Example: `  trowel plugin verify
   trowel plugin verify --key vendor.pub oci://registry.example.com/plugins/s3:1.2`,
 		RunE: func(cmd *cobra.Command, args []string) error {

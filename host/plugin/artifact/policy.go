@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -51,6 +52,12 @@ const maxSignatures = 32
 // errUnsigned says that there is no signature at all.
 var errUnsigned = errors.New("it is not signed")
 
+// errBundle says that there is a signature, in the form that cosign 3 gives it.
+var errBundle = errors.New("its signature is a Sigstore bundle, which is not read: sign with `cosign sign --new-bundle-format=false`")
+
+// typeBundle is what the types of such signatures begin with; a version follows.
+const typeBundle = "application/vnd.dev.sigstore.bundle."
+
 // checkSignature returns the key that signed a manifest or an index: by the signatures in the store, and if there are none
 // that do, by those in the repository, which are then stored.
 func (s shelf) checkSignature(ctx context.Context, subject digest.Digest, keys []Key) (Key, error) {
@@ -91,12 +98,28 @@ func (s shelf) fetchSignatures(ctx context.Context, subject digest.Digest) ([]di
 	}
 	tagged, err := s.client.Resolve(ctx, s.repository.Tagged(signatureTag(subject)))
 	if errors.Is(err, registry.ErrNotFound) {
+		if len(found) == 0 && s.bundled(ctx, referrers) {
+			return nil, errBundle
+		}
 		return found, nil
 	}
 	if err == nil && !slices.Contains(found, tagged.Digest) {
 		found = append(found, tagged.Digest)
 	}
 	return found, err
+}
+
+// bundled says whether one of the manifests has a Sigstore bundle. It reads them: cosign lists them under the type of their
+// empty configs where a registry makes no lists.
+func (s shelf) bundled(ctx context.Context, referrers []ocispec.Descriptor) bool {
+	isBundle := func(l ocispec.Descriptor) bool { return strings.HasPrefix(l.MediaType, typeBundle) }
+	return slices.ContainsFunc(referrers[:min(len(referrers), maxSignatures)], func(r ocispec.Descriptor) bool {
+		if r.Digest.Validate() != nil {
+			return false
+		}
+		doc, err := s.document(ctx, r.Digest)
+		return err == nil && slices.ContainsFunc(doc.Layers, isBundle)
+	})
 }
 
 // signatureTag is the tag under which cosign puts the signatures of a manifest or an index.

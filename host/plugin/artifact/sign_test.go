@@ -195,6 +195,42 @@ func signAs(t *testing.T, s *server, c *Client, by pair, change func(*payload)) 
 	}
 }
 
+// TestBundle names what it does not read.
+func TestBundle(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := Request{Name: "demo", Source: s.source(":1")}
+	push(t, r.Source, wasm(t, "1"))
+	c := client(t, Options{Policy: require(keyPair(t, "p256"))})
+	ref, err := parseReference(r.Source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := c.registry.Resolve(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := pushBlob(t.Context(), c.registry, ref.Repository, []byte("{}"), "application/vnd.dev.sigstore.bundle.v0.3+json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := layer
+	config.MediaType = ocispec.MediaTypeEmptyJSON
+	d, raw, err := encode(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config,
+		Layers: []ocispec.Descriptor{layer}, Subject: &top,
+	}, ocispec.MediaTypeImageManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ArtifactType = config.MediaType // as cosign lists it
+	if err := c.registry.PutReferrer(t.Context(), ref.Repository, top.Digest, d, raw); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Install(t.Context(), r, lock.File{}, Keep)
+	wantError(t, err, "its signature is a Sigstore bundle", "--new-bundle-format=false")
+}
+
 // TestTaggedSignature finds a signature where cosign puts it: nothing refers to the plugin, a tag is all. To sign again leaves it
 // there.
 func TestTaggedSignature(t *testing.T) {
