@@ -18,7 +18,7 @@ type testCase struct {
 	file, debian string // what it was loaded from, for again
 }
 
-// loadCase unpacks a case. "@DEBIAN@" in it is the base image.
+// loadCase unpacks a case. "@DEBIAN@" in it is the base image, "@GO@" and the like those of projects/kits.
 func loadCase(t *testing.T, file, debian string) testCase {
 	t.Helper()
 	c, err := corpus.LoadFile(file)
@@ -26,7 +26,7 @@ func loadCase(t *testing.T, file, debian string) testCase {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := c.Unpack(t.Context(), dir, corpus.Bases{"@DEBIAN@": debian}); err != nil {
+	if err := c.Unpack(t.Context(), dir, kits(t, debian)); err != nil {
 		t.Fatal(err)
 	}
 	return testCase{

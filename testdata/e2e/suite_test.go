@@ -170,4 +170,5 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("checks", s.testChecks)
 	t.Run("platforms", s.testPlatforms)
 	t.Run("foreign", s.testForeign)
+	t.Run("projects", s.testProjects)
 }
