@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,6 +62,19 @@ type hostileLayer struct {
 	layers func(t *testing.T, canary string) [][]byte
 	// refused is what is told of it, by way of use; "" means that it does no harm. "*" is for all other ways.
 	refused map[string]string
+}
+
+// alike are ways that end as others do, unless something else is said of them.
+var alike = map[string]string{"RUN as user": "RUN", "ADD and RUN": "ADD", "layout": "twice"}
+
+// wanted is what is told of it, used in a way.
+func (l *hostileLayer) wanted(way string) string {
+	for _, w := range []string{way, alike[way]} {
+		if text, ok := l.refused[w]; ok {
+			return text
+		}
+	}
+	return l.refused["*"]
 }
 
 // layers is a hostile layer made of entries.
@@ -124,7 +138,7 @@ func hostileLayers() map[string]hostileLayer {
 			return [][]entry{{symlink("out", c)}, {file("out/.wh.file", ""), file("out/.wh.below", "")}}
 		}), whiteout},
 		"opaque link":        {layers(func(c string) [][]entry { return [][]entry{{symlink("out", c)}, {file("out/.wh..wh..opq", "")}} }), whiteout},
-		"opaque root":        {one(file(".wh..wh..opq", ""), file("left", "alone"), folder("bin/")), map[string]string{"ADD": `\.wh\.`, "RUN": `Dockerfile:2.*"/bin/sh"`, "RUN as user": `Dockerfile:2.*"/bin/sh"`}},
+		"opaque root":        {one(file(".wh..wh..opq", ""), file("left", "alone"), folder("bin/")), map[string]string{"ADD": `\.wh\.`, "twice": `no such name: "app"`, "RUN": `Dockerfile:2.*"/bin/sh"`}},
 		"duplicates":         {one(file("x", "first"), folder("x/"), file("x", "second"), symlink("x", "/"), file("x", "third")), nil},
 		"directory and file": {one(folder("d/"), file("d/f", "f"), file("d", "file"), file("d/g", "g")), no(`d/g.*not a directory`)},
 		"file as parent":     {one(file("x", "f"), file("x/y", "f")), no(`x/y.*not a directory`)},
@@ -141,7 +155,7 @@ func hostileLayers() map[string]hostileLayer {
 		"NUL in a link":      {raw(pax(record("linkpath", "a\x00b")), rawHeader("x", '2', "00000000000\x00", nil)), unreadable(`header`)},
 		"long path":          {one(file(strings.Repeat("d/", 2500)+"f", "f")), no(`path|long`)},
 		"long name":          {one(file(strings.Repeat("n", 5000), "f")), no(`name|long|path`)},
-		"name of 256 bytes":  {one(file(strings.Repeat("n", 256), "f")), map[string]string{"RUN": `nnn`, "RUN as user": `nnn`, "local": `nnn`}},
+		"name of 256 bytes":  {one(file(strings.Repeat("n", 256), "f")), map[string]string{"RUN": `nnn`, "COPY and RUN": `nnn`, "ADD and RUN": `nnn`, "local": `nnn`}},
 		"long link":          {one(symlink("l", strings.Repeat("l/", 2500))), no(`l`)},
 		"giant PAX header":   {raw(pax(record("comment", strings.Repeat("x", 20<<20))), rawHeader("x", '0', "00000000000\x00", nil)), unreadable(`too long`)},
 		"PAX header of 1 EB": {raw(rawHeader("pax", 'x', "\x80\x00\x00\x00\x0f\xff\xff\xff\xff\xff\xff\xff", nil)), unreadable(`cut off`)},
@@ -155,19 +169,19 @@ func hostileLayers() map[string]hostileLayer {
 		"line break in a name": {one(file("a\nfile 0777 0:0 0 /forged", "f"), file("\x1b[31mred", "f"), symlink("link", "\x1b]0;x\x07\n")), nil},
 		"terminal in an error": {one(file("../\x1b[31mred\n\x1b]0;x\x07", "f")), map[string]string{"ADD": `red.*leads out`}},
 		"hidden xattr":         {raw(pax(record("SCHILY.xattr.trusted.overlay.opaque", "y")+record("SCHILY.xattr.trusted.overlay.redirect", "/../../canary")), rawHeader("d", '5', "00000000000\x00", nil)), nil},
-		"bad capability":       {raw(pax(record("SCHILY.xattr.security.capability", "nonsense")), rawHeader("d", '0', "00000000000\x00", nil)), map[string]string{"RUN": `security\.capability`, "RUN as user": `security\.capability`, "local": `security\.capability`, "COPY onto it": `"/d": not a directory`}},
+		"bad capability":       {raw(pax(record("SCHILY.xattr.security.capability", "nonsense")), rawHeader("d", '0', "00000000000\x00", nil)), map[string]string{"RUN": `security\.capability`, "COPY and RUN": `security\.capability`, "ADD and RUN": `security\.capability`, "local": `security\.capability`, "COPY onto it": `"/d": not a directory`}},
 		"links to the host": {layers(func(c string) [][]entry {
 			return [][]entry{{file(".wh.dev", ""), file(".wh.proc", ""), file(".wh.sys", "")}, {symlink("dev", c), symlink("proc", c), symlink("sys", c)}}
-		}), map[string]string{"ADD": `\.wh\.dev`, "RUN": `Dockerfile:2.*"/dev`, "RUN as user": `Dockerfile:2.*"/dev`}},
+		}), map[string]string{"ADD": `\.wh\.dev`, "RUN": `Dockerfile:2.*"/dev`}},
 		"etc is a link": {layers(func(c string) [][]entry {
 			return [][]entry{{file(".wh.etc", "")}, {symlink("etc", c+"/below")}}
-		}), whiteout},
+		}), map[string]string{"ADD": `\.wh\.`, "twice": `no such name: "app"`}},
 		"resolv.conf is a link": {layers(func(c string) [][]entry {
 			return [][]entry{{symlink("etc/resolv.conf", c+"/file"), symlink("etc/hosts", "../../../../../../../../../../"+c+"/file")}}
 		}), nil},
 		"passwd is a link": {layers(func(c string) [][]entry {
 			return [][]entry{{symlink("etc/passwd", "/proc/self/root"+c+"/file"), symlink("etc/group", c+"/file")}}
-		}), nil},
+		}), map[string]string{"twice": `no such name: "app"`}},
 	}
 }
 
@@ -201,13 +215,39 @@ var ways = map[string]func(s *site, base string) outcome{
 		s.write("Dockerfile", "FROM "+base+"\n")
 		return s.trowel("build", "--progress", "plain", "-o", "type=tar,dest="+filepath.Join(s.dir, "home/out.tar"), s.context)
 	},
+	"COPY and RUN": func(s *site, base string) outcome {
+		s.write("Dockerfile", "FROM "+s.pushBase(s.t, "clean")+"\nCOPY --from="+base+" / /copied\nRUN [\"/bin/sh\", \"-c\", \"echo made > /made-by-run\"]\n")
+		return s.build()
+	},
+	"ADD and RUN": func(s *site, _ string) outcome {
+		s.write("Dockerfile", "FROM "+s.pushBase(s.t, "clean")+"\nADD layer*.tar /added/\nRUN [\"/bin/sh\", \"-c\", \"echo made > /made-by-run\"]\n")
+		return s.build()
+	},
+	"twice": func(s *site, base string) outcome { // the second time, the cache has its index and its blob
+		s.write("Dockerfile", "FROM "+base+"\nCOPY --chown=app Dockerfile /f\n")
+		s.build()
+		s.write("Dockerfile", "FROM "+base+"\nCOPY --chown=app:wheel Dockerfile /f\n")
+		return s.build()
+	},
+	"layout": func(s *site, base string) outcome {
+		s.succeeded(s.trowel("copy", base, "oci-layout://"+s.dir+"/home/layout"))
+		s.write("Dockerfile", "FROM evil\nCOPY --chown=app Dockerfile /f\n")
+		return s.build("--build-context", "evil=oci-layout://"+s.dir+"/home/layout")
+	},
+	"archive": func(s *site, base string) outcome {
+		s.succeeded(s.trowel("copy", base, "docker-archive://"+s.dir+"/home/evil.tar"))
+		return s.trowel("inspect", "--files", "docker-archive://"+s.dir+"/home/evil.tar")
+	},
 	"inspect": func(s *site, base string) outcome { return s.trowel("inspect", "--files", base) },
 }
 
 // TestHostileLayers uses layers that want to break out, in all ways in which layers are used.
 func TestHostileLayers(t *testing.T) {
 	t.Parallel()
-	for name, l := range hostileLayers() {
+	all := hostileLayers()
+	maps.Copy(all, headerTricks())
+	maps.Copy(all, nameTricks())
+	for name, l := range all {
 		for way, use := range ways {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				t.Parallel()
@@ -215,7 +255,7 @@ func TestHostileLayers(t *testing.T) {
 				if way == "RUN as user" {
 					options = append(options, asUser)
 				}
-				if strings.HasPrefix(way, "RUN") {
+				if strings.Contains(way, "RUN") {
 					needRun(t)
 				}
 				s := newSite(t, options...)
@@ -226,10 +266,7 @@ func TestHostileLayers(t *testing.T) {
 				base := s.pushBase(t, "evil", content...)
 				s.own()
 				o := use(s, base)
-				want, ok := l.refused[way]
-				if !ok {
-					want = l.refused["*"]
-				}
+				want := l.wanted(way)
 				t.Logf("%v %d MiB, exit code %d: %s", o.took, o.memory>>20, o.code, complaint(o.stderr))
 				if want != "" {
 					s.refused(o, want)
