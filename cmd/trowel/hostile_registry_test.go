@@ -69,6 +69,13 @@ func (r *wickedRegistry) tagged() []string {
 	return slices.DeleteFunc(slices.Clone(r.puts), func(p string) bool { return !strings.HasPrefix(p, "app/") })
 }
 
+// forget forgets what was stored so far.
+func (r *wickedRegistry) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.puts = nil
+}
+
 // serve answers with bytes that are what they are said to be.
 func (r *wickedRegistry) serve(path, mediaType string, content []byte) digest.Digest {
 	d := digest.FromBytes(content)

@@ -63,8 +63,8 @@ func (s *site) publishSwollen(blob []byte, diffID digest.Digest) string {
 	return s.host() + "/swollen:1"
 }
 
-// TestHostileUserFile starts from an image with an /etc/passwd of 1 GB.
-func TestHostileUserFile(t *testing.T) {
+// TestCVE2026_47262, GHSA-72x6-4j93-7w86 and GHSA-mjcv-p78q-w5fw (containerd, BuildKit, moby): an image has an /etc/passwd of 1 GB.
+func TestCVE2026_47262(t *testing.T) {
 	t.Parallel()
 	needRun(t)
 	blob, id := swollen(t, "etc/passwd", 1<<30)
