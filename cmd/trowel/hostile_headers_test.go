@@ -51,7 +51,9 @@ func badSum(h []byte) []byte {
 func headerTricks() map[string]hostileLayer {
 	no := func(text string) map[string]string { return map[string]string{"*": text} }
 	// A tar that cannot be read is copied by ADD as the file that it is.
-	unreadable := func(text string) map[string]string { return map[string]string{"*": text, "ADD": ""} }
+	unreadable := func(text string) map[string]string {
+		return map[string]string{"*": text, "ADD": "", "context": `header|EOF`}
+	}
 	withTarget := func(target string) func([]byte) { return field(157, target) }
 	attributes := func(n int) string {
 		var b strings.Builder
@@ -73,7 +75,7 @@ func headerTricks() map[string]hostileLayer {
 		"GNU long link":                   {raw(gnuLong('K', "/etc/shadow"), bare("x", '1', withTarget("y"))), no(`hardlink.*etc/shadow`)},
 		"giant GNU long name":             {raw(gnuLong('L', strings.Repeat("x", 20<<20)), bare("x", '0', nil)), unreadable(`too long`)},
 		"GNU multi-volume":                {raw(bare("x", 'M', nil)), no(`entries of type 'M'`)},
-		"GNU volume header":               {raw(bare("x", 'V', nil)), no(`entries of type 'V'`)},
+		"GNU volume header":               {raw(bare("x", 'V', nil)), map[string]string{"*": `entries of type 'V'`, "ADD": ""}},
 		"Solaris ACL":                     {raw(bare("x", 'A', nil)), no(`entries of type 'A'`)},
 		"checksum is wrong":               {raw(badSum(bare("x", '0', nil))), unreadable(`header is invalid`)},
 		"checksum is wrong later":         {raw(bare("x", '0', nil), badSum(bare("y", '0', nil))), no(`header`)},
@@ -136,11 +138,11 @@ func nameTricks() map[string]hostileLayer {
 		"whiteout of up, below":     {one(folder("d/"), file("d/.wh...", "")), map[string]string{"*": `whiteout of no file`, "ADD": `\.wh\.`}},
 		"whiteout through a link": {layers(func(c string) [][]entry {
 			return [][]entry{{symlink("d", c)}, {file("d/.wh..wh..opq", ""), file("d/.wh.file", "")}}
-		}), map[string]string{"ADD": `\.wh\.`}},
+		}), map[string]string{"ADD": `\.wh\.`, "context": ""}},
 		"opaque in between":      {one(folder("d/"), file("d/a", "a"), file("d/.wh..wh..opq", ""), file("d/b", "b")), map[string]string{"ADD": `\.wh\.`}},
-		"opaque file":            {layers(func(string) [][]entry { return [][]entry{{file("d", "")}, {file("d/.wh..wh..opq", "")}} }), map[string]string{"ADD": `\.wh\.`, "COPY onto it": `"/d": not a directory`}},
+		"opaque file":            {layers(func(string) [][]entry { return [][]entry{{file("d", "")}, {file("d/.wh..wh..opq", "")}} }), map[string]string{"ADD": `\.wh\.`, "context": "", "COPY onto it": `"/d": not a directory`}},
 		"aufs's own":             {one(folder(".wh..wh.plnk/"), file(".wh..wh.plnk/1.2", "dead"), file(".wh..wh.aufs", "")), map[string]string{"ADD": `\.wh\.`}},
-		"loop of links":          {one(symlink("out", "d"), symlink("d", "out"), symlink("dev2", "dev2")), nil},
+		"loop of links":          {one(symlink("out", "d"), symlink("d", "out"), symlink("dev2", "dev2")), map[string]string{"COPY onto it": `too many levels`}},
 		"link to its parent":     {one(folder("out/"), symlink("out/up", ".."), symlink("d", "out/up/out/up/out")), nil},
 		"chain of links":         {one(chain...), nil},
 		"hardlink to a symlink":  {layers(func(c string) [][]entry { return [][]entry{{symlink("s", c+"/file"), hardlink("x", "s")}} }), nil},
@@ -149,7 +151,7 @@ func nameTricks() map[string]hostileLayer {
 		"hardlink to what comes": {one(hardlink("x", "y"), file("y", "y")), nil},
 		"hardlink to what is gone": {layers(func(string) [][]entry {
 			return [][]entry{{file("y", "y")}, {file(".wh.y", ""), hardlink("x", "y")}}
-		}), map[string]string{"*": `hardlink "x"`, "ADD": `\.wh\.`}},
+		}), map[string]string{"*": `hardlink "x"`, "ADD": `\.wh\.`, "context": ""}},
 		"case":                   {one(file("A", "1"), folder("a/"), file("a/b", "2"), symlink("a/B", "b"), folder("A.d/")), nil},
 		"odd names":              {one(file("-rf", ""), file(" ", ""), file("...", ""), file("~", ""), file("a\\..\\..\\b", ""), file("\xff\xfe", ""), file("$(id)", ""), file("%s%n", ""), file("nul", "")), nil},
 		"many slashes":           {one(file("a//b", "1"), file("./././a/./c", "2"), folder("a/d//"), file("////e", "")), nil},

@@ -64,12 +64,12 @@ type hostileLayer struct {
 	refused map[string]string
 }
 
-// alike are ways that end as others do, unless something else is said of them.
-var alike = map[string]string{"RUN as user": "RUN", "ADD and RUN": "ADD", "layout": "twice"}
+// endsLike names ways that end as others do, unless something else is said of them.
+var endsLike = map[string]string{"RUN as user": "RUN", "ADD and RUN": "ADD", "context": "ADD", "layout": "twice"}
 
 // wanted is what is told of it, used in a way.
 func (l *hostileLayer) wanted(way string) string {
-	for _, w := range []string{way, alike[way]} {
+	for _, w := range []string{way, endsLike[way]} {
 		if text, ok := l.refused[w]; ok {
 			return text
 		}
@@ -105,9 +105,11 @@ func raw(parts ...[]byte) func(*testing.T, string) [][]byte {
 func hostileLayers() map[string]hostileLayer {
 	no := func(text string) map[string]string { return map[string]string{"*": text} }
 	// A tar that cannot be read is copied by ADD as the file that it is.
-	unreadable := func(text string) map[string]string { return map[string]string{"*": text, "ADD": ""} }
-	// A whiteout means nothing in an archive.
-	whiteout := map[string]string{"ADD": `Dockerfile:2.*\.wh\.`}
+	unreadable := func(text string) map[string]string {
+		return map[string]string{"*": text, "ADD": "", "context": `header|EOF`}
+	}
+	// A whiteout means nothing in an archive. Only the first layer is part of a context.
+	whiteout := map[string]string{"ADD": `\.wh\.`, "context": ""}
 	return map[string]hostileLayer{
 		"up":        {one(file("../../canary/file", "dead")), map[string]string{"ADD": `\.\./\.\./canary/file.* leads out`}},
 		"up inside": {one(folder("a/"), file("a/../../x", "dead")), map[string]string{"ADD": `a/\.\./\.\./x.* leads out`}},
@@ -160,12 +162,12 @@ func hostileLayers() map[string]hostileLayer {
 		"giant PAX header":   {raw(pax(record("comment", strings.Repeat("x", 20<<20))), rawHeader("x", '0', "00000000000\x00", nil)), unreadable(`too long`)},
 		"PAX header of 1 EB": {raw(rawHeader("pax", 'x', "\x80\x00\x00\x00\x0f\xff\xff\xff\xff\xff\xff\xff", nil)), unreadable(`cut off`)},
 		"sparse bomb": {raw(pax(record("GNU.sparse.major", "1")+record("GNU.sparse.minor", "0")+record("GNU.sparse.name", "bomb")+record("GNU.sparse.realsize", "1099511627776")),
-			rawHeader("x", '0', fmt.Sprintf("%011o\x00", 512), nil), padded([]byte("1\n1099511627776\n0\n"))), no(`sparse|tar|header`)},
+			rawHeader("x", '0', fmt.Sprintf("%011o\x00", 512), nil), padded([]byte("1\n1099511627776\n0\n"))), no(`sparse|header|too much`)},
 		"old sparse bomb": {raw(rawHeader("bomb", 'S', "00000000000\x00", func(h []byte) {
 			copy(h[257:], "ustar  \x00")
 			copy(h[386:], "00000000000\x0000000000000\x00")
 			copy(h[483:], "\x80\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00")
-		})), no(`sparse|tar|header`)},
+		})), no(`sparse|header|too much`)},
 		"line break in a name": {one(file("a\nfile 0777 0:0 0 /forged", "f"), file("\x1b[31mred", "f"), symlink("link", "\x1b]0;x\x07\n")), nil},
 		"terminal in an error": {one(file("../\x1b[31mred\n\x1b]0;x\x07", "f")), map[string]string{"ADD": `red.*leads out`}},
 		"hidden xattr":         {raw(pax(record("SCHILY.xattr.trusted.overlay.opaque", "y")+record("SCHILY.xattr.trusted.overlay.redirect", "/../../canary")), rawHeader("d", '5', "00000000000\x00", nil)), nil},
@@ -237,6 +239,11 @@ var ways = map[string]func(s *site, base string) outcome{
 	"archive": func(s *site, base string) outcome {
 		s.succeeded(s.trowel("copy", base, "docker-archive://"+s.dir+"/home/evil.tar"))
 		return s.trowel("inspect", "--files", "docker-archive://"+s.dir+"/home/evil.tar")
+	},
+	"context": func(s *site, _ string) outcome {
+		layer, err := os.ReadFile(filepath.Join(s.context, "layer0.tar"))
+		must(s.t, err)
+		return s.trowel("build", "--progress", "plain", s.tarContext(copiesAll, layer))
 	},
 	"inspect": func(s *site, base string) outcome { return s.trowel("inspect", "--files", base) },
 }
