@@ -121,6 +121,7 @@ func (x *indexer) entry(h *tar.Header) (e filetree.Entry, ok bool, err error) {
 	if errors.Is(err, layer.ErrIgnored) {
 		return e, false, nil
 	}
+	e.ModTime = max(e.ModTime, 0) // as BuildKit unpacks: an archive's time from before 1970 is none
 	return e, err == nil, err
 }
 
