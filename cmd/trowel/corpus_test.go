@@ -37,6 +37,19 @@ func TestManifest(t *testing.T) {
 		}
 		cases = append(cases, more...)
 	}
+	scenarios, err := filepath.Glob("../../testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range scenarios {
+		c, err := corpus.LoadScenario(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Rows) > 0 {
+			cases = append(cases, c)
+		}
+	}
 	for _, fault := range manifest.Check(cases) {
 		t.Error(fault)
 	}
@@ -95,6 +108,9 @@ type corpusRun struct {
 // build builds the case cold, and compares with BuildKit; then again with a set time: cold with many jobs, from the cache with
 // one, and without a cache.
 func (r *corpusRun) build() {
+	bases, stop := r.c.Serve(r.dir, r.bases)
+	defer stop()
+	r.bases = bases
 	if err := r.c.Unpack(r.Context(), r.dir, r.bases); err != nil {
 		r.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
@@ -101,4 +103,38 @@ func compress(i *invocation) error {
 		errs = append(errs, err, w.Close(), out.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// makeOddTar is `oddtar FILE`: an archive of what few archives have, by one program or another: a global header, long names as GNU and
+// as PAX write them, numbers in base 256, a hard link, a time before 1970, extended attributes.
+func makeOddTar(i *invocation) error {
+	out, err := os.Create(i.path(i.args[0]))
+	if err != nil {
+		return err
+	}
+	w := tar.NewWriter(out)
+	long := strings.Repeat("long/", 30)
+	when := time.Date(2015, 5, 5, 5, 5, 5, 0, time.UTC)
+	var errs []error
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "of a commit"}, Format: tar.FormatPAX},
+		{Name: "plain", Mode: 0o644, Size: 4, ModTime: when, Format: tar.FormatUSTAR},
+		{Name: long + "gnu", Mode: 0o600, Size: 4, ModTime: when, Format: tar.FormatGNU},
+		{Name: long + "pax", Mode: 0o600, Size: 4, ModTime: when.Add(time.Second / 2), Format: tar.FormatPAX},
+		{Name: "large-id", Mode: 0o644, Size: 4, Uid: 3_000_000, Gid: 4_000_000, ModTime: when, Format: tar.FormatGNU},
+		{Name: "old", Mode: 0o644, Size: 4, ModTime: time.Unix(-100, 0), Format: tar.FormatGNU},
+		{Typeflag: tar.TypeLink, Name: "hard", Linkname: "plain", Mode: 0o644, ModTime: when, Format: tar.FormatUSTAR},
+		{Typeflag: tar.TypeSymlink, Name: "soft", Linkname: long + "pax", Mode: 0o777, ModTime: when, Format: tar.FormatGNU},
+		{Typeflag: tar.TypeDir, Name: "dir/", Mode: 0o1777, ModTime: when, Format: tar.FormatPAX},
+		{Typeflag: tar.TypeFifo, Name: "dir/fifo", Mode: 0o640, ModTime: when, Format: tar.FormatUSTAR},
+		{Name: "./dotted", Mode: 0o4755, Size: 4, ModTime: when, Format: tar.FormatUSTAR},
+		{Name: "/absolute", Mode: 0o644, Size: 4, ModTime: when, Format: tar.FormatUSTAR},
+	} {
+		errs = append(errs, w.WriteHeader(&h))
+		if h.Size > 0 {
+			_, err := io.WriteString(w, "four")
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, w.Close(), out.Close())...)
 }

@@ -53,6 +53,7 @@ func commands() map[string]*command {
 		"manifest": {"", 0, manifest},
 		"tar":      {"C:a", 2, makeTar},
 		"compress": {"", 1, compress},
+		"oddtar":   {"", 1, makeOddTar},
 		"unhex":    {"", 1, decode},
 		"readlink": {"", 1, readLink},
 		// Text.

@@ -98,8 +98,10 @@ type oracle struct {
 }
 
 func (o *oracle) check(c *corpus.Case, bases corpus.Bases) {
-	since := time.Now()
-	got, err := o.build(c, bases)
+	dir, since := o.TempDir(), time.Now()
+	bases, stop := c.Serve(dir, bases)
+	defer stop()
+	got, err := o.build(c, dir, bases)
 	if err != nil {
 		o.Fatal(err)
 	}
@@ -127,8 +129,8 @@ func (o *oracle) check(c *corpus.Case, bases corpus.Bases) {
 }
 
 // build builds the case.
-func (o *oracle) build(c *corpus.Case, bases corpus.Bases) (*corpus.Golden, error) {
-	dir, since := o.TempDir(), time.Now()
+func (o *oracle) build(c *corpus.Case, dir string, bases corpus.Bases) (*corpus.Golden, error) {
+	since := time.Now()
 	if err := c.Unpack(o.Context(), dir, bases); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -40,7 +41,41 @@ func PushBases(ctx context.Context, registry string, base v1.Image) (Bases, erro
 		}
 		bases["@"+word+"@"] = reference
 	}
-	return bases, nil
+	reference := registry + "/corpus/index:1"
+	bases["@INDEX@"] = reference
+	return bases, pushIndex(ctx, reference)
+}
+
+// pushIndex pushes an index of two images, each with the name of its architecture in a file.
+func pushIndex(ctx context.Context, reference string) error {
+	ref, err := name.ParseReference(reference, name.Insecure)
+	if err != nil {
+		return err
+	}
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, arch := range []string{"amd64", "arm64"} {
+		layer, err := crane.Layer(map[string][]byte{"arch": []byte(arch + "\n")})
+		if err != nil {
+			return err
+		}
+		image, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), layer)
+		if err != nil {
+			return err
+		}
+		config, err := image.ConfigFile()
+		if err != nil {
+			return err
+		}
+		config = config.DeepCopy()
+		config.OS, config.Architecture = "linux", arch
+		if image, err = mutate.ConfigFile(image, config); err != nil {
+			return err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
+		})
+	}
+	return remote.WriteIndex(ref, index, remote.WithContext(ctx))
 }
 
 // dockerImage is the base with Docker's media types.

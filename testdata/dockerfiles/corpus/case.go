@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -131,6 +134,14 @@ func (c *Case) Parent() bool {
 // Bases are the references that stand for words in a case's files.
 type Bases map[string]string
 
+// Serve starts the web server of a case that is unpacked into dir, and returns the bases with its address; the caller calls stop.
+func (c *Case) Serve(dir string, bases Bases) (with Bases, stop func()) {
+	server := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(dir, "web"))))
+	with = maps.Clone(bases)
+	with["@WEB@"] = strings.TrimPrefix(server.URL, "http://")
+	return with, server.Close
+}
+
 // Unpack makes the case's files below dir: the build context in "context", other contexts beside it.
 func (c *Case) Unpack(ctx context.Context, dir string, bases Bases) error {
 	var pairs []string
@@ -144,7 +155,7 @@ func (c *Case) Unpack(ctx context.Context, dir string, bases Bases) error {
 	setup := map[string]string{} // script by directory
 	for _, f := range c.archive.Files {
 		name := filepath.Join(dir, "context", f.Name)
-		if top, _, _ := strings.Cut(f.Name, "/"); top == "parent" || strings.HasPrefix(top, "other") {
+		if top, _, _ := strings.Cut(f.Name, "/"); top == "parent" || top == "web" || strings.HasPrefix(top, "other") {
 			name = filepath.Join(dir, f.Name)
 		}
 		text := replace.Replace(string(f.Data))

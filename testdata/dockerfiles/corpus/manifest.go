@@ -91,3 +91,19 @@ func (m *Manifest) Check(cases []*Case) (faults []string) {
 	slices.Sort(faults)
 	return faults
 }
+
+// LoadScenario reads what a scenario of testdata/script claims: a rule that no single image shows, such as what a cache key is made
+// of, is shown by a scenario that says "# rows: ID…" in its first lines.
+func LoadScenario(file string) (*Case, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	c := &Case{Name: file}
+	for line := range strings.Lines(string(text)) {
+		if ids, ok := strings.CutPrefix(line, "# rows: "); ok {
+			c.Rows = append(c.Rows, strings.Fields(ids)...)
+		}
+	}
+	return c, nil
+}
