@@ -279,6 +279,9 @@ func (b *build) parse(ctx context.Context) error {
 	if err = b.openContexts(ctx); err != nil {
 		return err
 	}
+	if err := b.resolveEpoch(); err != nil {
+		return err
+	}
 	name, text, err := b.dockerfile(ctx)
 	if err != nil {
 		return err

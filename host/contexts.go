@@ -191,8 +191,14 @@ func (b *build) openElsewhere(ctx context.Context, at string) (_ buildContext, o
 		return nil, true, err
 	}
 	c, err := b.unpack(ctx, tree, fetchedName)
-	if err != nil || c.Kind() == buildcontext.Archive {
-		return c, true, err
+	if err != nil {
+		return nil, true, err
+	}
+	if c.Kind() == buildcontext.Archive {
+		if at, ok := d.ModTime(); ok {
+			c = c.Dated(at)
+		}
+		return c, true, nil
 	}
 	// A Dockerfile alone, which is then the whole context.
 	return buildcontext.Entire(tree, fetchedName), true, c.Close()
