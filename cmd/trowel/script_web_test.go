@@ -31,7 +31,9 @@ func serveWeb(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 1, "web [-tls] DIR")
 	w := &web{dir: ts.MkAbs(args[len(args)-1]), log: ts.MkAbs("web.log"), broken: map[string]bool{}}
 	if args[0] == "-tls" {
-		server := httptest.NewTLSServer(w)
+		server := httptest.NewUnstartedServer(w)
+		server.Config.ErrorLog = quiet() // clients that do not trust it yet
+		server.StartTLS()
 		ts.Defer(server.Close)
 		certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 		check(ts, os.WriteFile(ts.MkAbs("ca.pem"), certificate, 0o644))

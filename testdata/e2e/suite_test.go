@@ -171,4 +171,5 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("platforms", s.testPlatforms)
 	t.Run("foreign", s.testForeign)
 	t.Run("projects", s.testProjects)
+	t.Run("remote", s.testRemote)
 }

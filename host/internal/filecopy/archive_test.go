@@ -111,6 +111,7 @@ func TestUnpack(t *testing.T) {
 			tar: "d d 711 3:4\nf d/x 4755 3:4 =x\nl l 3:4 >x\nh h 4755 3:4 >d/x", add: "--chown=7:8 --chmod=600 a /t",
 			want: "d t 7:8 @9\nd t/d 711 7:8\nf t/d/x 4755 7:8 =x\nh t/h >t/d/x\nl t/l 7:8 >x",
 		},
+		"a symlink has no mode":                 {tar: "l x 600 >y", add: "a /t/", want: "d t @9\nl t/x >y"},
 		"parents that are not in it are root's": {tar: "f a/b/x 3:4 =x", add: "--chown=7:8 a /t/", want: "d t 7:8 @9\nd t/a @9\nd t/a/b @9\nf t/a/b/x 7:8 =x"},
 		"its own directory is nothing":          {dst: "d t 700 5:5 @3", tar: "d ./ 777 3:4 @8\nf ./x =x", add: "a /t", want: "d t 700 5:5 @3\nf t/x =x"},
 		"directories merge": {

@@ -122,6 +122,9 @@ func (x *indexer) entry(h *tar.Header) (e filetree.Entry, ok bool, err error) {
 		return e, false, nil
 	}
 	e.ModTime = max(e.ModTime, 0) // as BuildKit unpacks: an archive's time from before 1970 is none
+	if e.Type == filetree.Symlink {
+		e.Mode = 0o777 // whatever the archive says: on disk it has no other
+	}
 	return e, err == nil, err
 }
 
