@@ -72,6 +72,9 @@ func (l *lowering) mount(m *dockerfile.Mount) (effect.Mount, error) {
 	default:
 		err = l.filesMount(m, &x)
 	}
+	if err == nil && x.Mode > 0o7777 {
+		err = fmt.Errorf("mode=%o is not an octal mode up to 07777", x.Mode)
+	}
 	if err != nil {
 		return x, l.failMount(err, m.Target)
 	}
