@@ -272,7 +272,15 @@ func CheckRef(ref string) error {
 	return nil
 }
 
-var userInfo = regexp.MustCompile(`(://)[^/\s'"]*@`)
+var userInfo = regexp.MustCompile(`([a-zA-Z0-9]+://)([^/\s'"]*)@`)
 
-// Redact hides users and passwords in addresses within a text.
-func Redact(text string) string { return userInfo.ReplaceAllString(text, "${1}xxxxx@") }
+// Redact hides users and passwords in addresses within a text. The user of SSH is no secret.
+func Redact(text string) string {
+	return userInfo.ReplaceAllStringFunc(text, func(found string) string {
+		m := userInfo.FindStringSubmatch(found)
+		if m[1] == "ssh://" && !strings.Contains(m[2], ":") {
+			return found
+		}
+		return m[1] + "xxxxx@"
+	})
+}

@@ -108,6 +108,9 @@ func TestRedact(t *testing.T) {
 		"ADD https://me:pw@example.com/x /y": "ADD https://xxxxx@example.com/x /y",
 		"ADD https://example.com/a@b /y":     "ADD https://example.com/a@b /y",
 		"git@example.com:x":                  "git@example.com:x",
+		"ssh://git@example.com/x":            "ssh://git@example.com/x",
+		"ssh://git:pw@example.com/x":         "ssh://xxxxx@example.com/x",
+		"http://me:p@w@example.com/x":        "http://xxxxx@example.com/x",
 	} {
 		if got := Redact(text); got != want {
 			t.Errorf("Redact(%q) = %q, want %q", text, got, want)
