@@ -231,6 +231,9 @@ func (r *corpusRun) flags() (flags []string) {
 		id, file, _ := strings.Cut(secret, "=")
 		flags = append(flags, "--secret", "id="+id+",src="+filepath.Join(r.dir, "context", file))
 	}
+	for _, id := range o.Agents {
+		flags = append(flags, "--ssh", id+"="+corpus.Key(r.dir, id))
+	}
 	if o.File != "" {
 		flags = append(flags, "-f", filepath.Join(r.dir, "context", o.File))
 	}

@@ -192,6 +192,9 @@ func export(ctx context.Context, daemon *lab.BuildKit, c corpus.Options, dir, ou
 		id, file, _ := strings.Cut(secret, "=")
 		options = append(options, "--secret=id="+id+",src="+filepath.Join(dir, "context", file))
 	}
+	for _, id := range c.Agents {
+		options = append(options, "--ssh="+id+"="+corpus.Key(dir, id))
+	}
 	return daemon.Export(ctx, filepath.Join(dir, "context"), destination, log, options...)
 }
 

@@ -4,6 +4,9 @@ package corpus
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,6 +49,7 @@ type Options struct {
 	BuildArgs, Labels, Annotations []string // KEY=VALUE
 	Contexts                       []string // NAME=DIRECTORY, below the context's parent
 	Secrets                        []string // ID=FILE, in the context
+	Agents                         []string // IDs of SSH agents that hold a key, which is in the file of [Key]
 	Target, Platform, File         string
 }
 
@@ -101,6 +105,8 @@ func (c *Case) direct(key, value string) (err error) {
 		c.Contexts = append(c.Contexts, value)
 	case "secret":
 		c.Secrets = append(c.Secrets, value)
+	case "ssh":
+		c.Agents = append(c.Agents, value)
 	case "target":
 		c.Target = value
 	case "platform":
@@ -173,6 +179,11 @@ func (c *Case) Unpack(ctx context.Context, dir string, bases Bases) error {
 	if err := level(dir); err != nil {
 		return err
 	}
+	for _, id := range c.Agents {
+		if err := makeKey(Key(dir, id)); err != nil {
+			return err
+		}
+	}
 	for at, text := range setup {
 		if out, err := box.Script(ctx, text, at); err != nil {
 			return fmt.Errorf("%s: setup.sh: %w\n%s", c.Name, err, out)
@@ -182,6 +193,22 @@ func (c *Case) Unpack(ctx context.Context, dir string, bases Bases) error {
 		}
 	}
 	return nil
+}
+
+// Key is the private key of an SSH agent of a case that was unpacked to dir.
+func Key(dir, id string) string { return filepath.Join(dir, "key-"+id) }
+
+// makeKey writes a new private key. Any will do: what a case shows of an agent does not depend on it.
+func makeKey(file string) error {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
 // level gives all below dir the mode and the time that a case's files have.
