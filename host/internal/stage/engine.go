@@ -453,6 +453,9 @@ func (e *Engine) fail(st *step, err error) error {
 	}](err); ok {
 		hint = h.Hint()
 	}
+	if setup, ok := errors.AsType[*executor.SetupError](err); ok && hint == "" {
+		hint = setup.Hint
+	}
 	return st.stage.file.Fail(st.Instruction, "", err, hint)
 }
 
