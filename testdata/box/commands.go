@@ -42,7 +42,7 @@ func commands() map[string]*command {
 		"ln":       {"s", 2, link},
 		"cp":       {"p", 2, copyFile},
 		"chmod":    {"R", 2, changeMode},
-		"chown":    {"R", 2, changeOwner},
+		"chown":    {"Rh", 2, changeOwner},
 		"mkfifo":   {"m:", 1, makeFIFO},
 		"mknod":    {"m:", 2, makeNode},
 		"xattr":    {"", 3, setAttribute},

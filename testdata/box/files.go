@@ -202,6 +202,7 @@ func changeMode(i *invocation) error {
 	return i.below(i.args[1:], func(path string) error { return unix.Chmod(path, uint32(mode)) })
 }
 
+// changeOwner is chown, which never follows a link, as with -h.
 func changeOwner(i *invocation) error {
 	uid, gid, both := strings.Cut(i.args[0], ":")
 	u, err := strconv.Atoi(uid)
