@@ -18,7 +18,7 @@ import (
 const (
 	// maxSize bounds a file.
 	maxSize = 64 << 30
-	// maxBreaks is how many times in a row a transfer may break without having got any further.
+	// maxBreaks is how many times in a row a transfer may break without having got any further than ever before.
 	maxBreaks = 5
 )
 
@@ -28,14 +28,14 @@ func (d *Download) fetch(ctx context.Context) (err error) {
 	t := transfer{client: d, shown: progress.StartTransfer(d.client.Progress, string(d.key()), "download "+at, 0)}
 	defer func() { t.shown.Done(ctx, err) }()
 	defer t.close()
+	furthest := int64(0)
 	for breaks := 0; ; breaks++ {
-		before := t.n
 		err := t.run(ctx)
 		if err == nil {
 			break
 		}
-		if t.n > before {
-			breaks = 0
+		if t.n > furthest {
+			breaks, furthest = 0, t.n
 		}
 		if !registry.Passing(err) || breaks == maxBreaks || ctx.Err() != nil {
 			return fmt.Errorf("download %q: %w", at, err)
@@ -64,7 +64,8 @@ type transfer struct {
 // run goes on with the transfer over one connection.
 func (t *transfer) run(ctx context.Context) (err error) {
 	header := http.Header{}
-	if t.n > 0 && t.state.ETag != "" && !strings.HasPrefix(t.state.ETag, "W/") {
+	resuming := t.n > 0 && t.state.ETag != "" && !strings.HasPrefix(t.state.ETag, "W/")
+	if resuming {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", t.n))
 		header.Set("If-Range", t.state.ETag)
 	}
@@ -73,14 +74,18 @@ func (t *transfer) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	resumed := resp.StatusCode == http.StatusPartialContent
-	if resumed && !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", t.n)) {
-		return errors.New("the server sends another part of the file than it was asked for")
-	}
-	if !resumed {
-		if err := t.start(ctx, resp); err != nil {
-			return err
+	switch resp.StatusCode {
+	case http.StatusPartialContent:
+		if !resuming || !t.isRest(resp.Header) {
+			err = errors.New("the server sends another part of the file than it was asked for")
 		}
+	case http.StatusNotModified:
+		err = errors.New("the server says that the file is unchanged, which it was not asked")
+	default:
+		err = t.start(ctx, resp)
+	}
+	if err != nil {
+		return err
 	}
 	n, err := io.CopyBuffer(t.out, t.shown.Reader(io.LimitReader(resp.Body, maxSize-t.n+1)), make([]byte, 256<<10))
 	t.n += n
@@ -88,6 +93,20 @@ func (t *transfer) run(ctx context.Context) (err error) {
 		return fmt.Errorf("the file has more than %d GiB", maxSize>>30)
 	}
 	return err
+}
+
+// isRest says whether an answer has all of the file that is still missing: RFC 9110, section 14.4.
+func (t *transfer) isRest(header http.Header) bool {
+	if tag := header.Get("ETag"); tag != "" && tag != t.state.ETag {
+		return false
+	}
+	var first, last, size int64
+	part := header.Get("Content-Range")
+	if n, _ := fmt.Sscanf(part, "bytes %d-%d/%d", &first, &last, &size); n == 3 {
+		return first == t.n && last+1 == size
+	}
+	// How long the whole is need not be known.
+	return strings.HasPrefix(part, fmt.Sprintf("bytes %d-", t.n)) && strings.HasSuffix(part, "/*")
 }
 
 // start begins anew.
