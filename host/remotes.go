@@ -40,7 +40,7 @@ func (b *build) newRemotes() *remotes {
 		downloads: &download.Client{Web: b.client, Copies: copies, Secrets: b.secrets, Progress: b.progress()},
 		git: &git.Client{
 			Copies: copies, Dir: b.work.dir, Progress: b.progress(), Secrets: b.secrets, Credentials: b.Credentials,
-			Hosts: b.registries(), Proxy: b.Proxy, Agents: b.agents,
+			Hosts: b.registries(), Proxy: b.Proxy, Web: b.client, Agents: b.agents,
 		},
 		dir: b.work.dir, created: b.created,
 		found: map[effect.Location]*found{},

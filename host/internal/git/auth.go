@@ -5,10 +5,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 
+	"github.com/trowel-build/trowel/host/internal/registry"
 	"github.com/trowel-build/trowel/host/internal/secret"
 	"github.com/trowel-build/trowel/sdk"
 )
@@ -28,11 +30,16 @@ func basic(user, password string) authorization {
 	return authorization("Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
 }
 
+// mayKnow says whether a remote may learn who we are: not over a plain connection where the build names a safe one. from is
+// the remote that the build names, if it has led us to this one: with a submodule, or by a redirect.
+func (r remote) mayKnow(from *remote) bool {
+	return r.web() && (from == nil || from.protocol != "https" || r.protocol == "https")
+}
+
 // known is what we show to a remote unasked: what its address says, or the build's secrets for it, with the IDs that docker
-// build knows. from is the repository that has the remote for a submodule; a secret that names no host is not for another
-// host than that.
+// build knows. A secret that names no host is for the host that the build names alone.
 func (c *Client) known(ctx context.Context, at remote, from *remote) (authorization, error) {
-	if !at.web() {
+	if !at.mayKnow(from) {
 		return "", nil
 	}
 	if at.user != nil {
@@ -40,7 +47,7 @@ func (c *Client) known(ctx context.Context, at remote, from *remote) (authorizat
 		return basic(at.user.Username(), password), nil
 	}
 	ids := []struct{ id, kind string }{{"GIT_AUTH_HEADER." + at.host, "header"}, {"GIT_AUTH_TOKEN." + at.host, "token"}}
-	if from == nil || from.host == at.host {
+	if from == nil || from.host == at.host && from.protocol == at.protocol {
 		ids = append(ids, []struct{ id, kind string }{{"GIT_AUTH_HEADER", "header"}, {"GIT_AUTH_TOKEN", "token"}}...)
 	}
 	for _, s := range ids {
@@ -61,8 +68,8 @@ func (c *Client) known(ctx context.Context, at remote, from *remote) (authorizat
 }
 
 // asked is what the credential providers say of a remote.
-func (c *Client) asked(ctx context.Context, at remote) (authorization, error) {
-	if !at.web() {
+func (c *Client) asked(ctx context.Context, at remote, from *remote) (authorization, error) {
+	if !at.mayKnow(from) {
 		return "", nil
 	}
 	request := sdk.CredentialRequest{
@@ -87,24 +94,76 @@ func (c *Client) asked(ctx context.Context, at remote) (authorization, error) {
 	return "", nil
 }
 
-// talk runs what talks to a remote: with what is known of us, and once more with what the providers say if that is refused.
-func (c *Client) talk(ctx context.Context, at remote, from *remote, do func(authorization) error) error {
-	auth, err := c.known(ctx, at, from)
-	if err != nil {
-		return err
-	}
-	err = do(auth)
-	if !refused(err) {
-		return explain(err, at)
-	}
-	if auth == "" {
-		if auth, e := c.asked(ctx, at); e != nil {
-			return e
-		} else if auth != "" {
-			err = do(auth)
+// talk runs what talks to a remote. Git would go on showing a secret wherever a redirect leads, so that where it shows one
+// it follows none; we do, and look up what is for the new place.
+func (c *Client) talk(ctx context.Context, at remote, from *remote, do func(remote, authorization) error) error {
+	named := at
+	for hops := 0; ; hops++ {
+		auth, err := c.meet(ctx, at, from, do)
+		if auth == "" || hops == maxHops || !redirected(err) {
+			return explain(err, at)
+		}
+		if at, err = c.led(ctx, at, auth); err != nil {
+			return err
+		}
+		if from == nil {
+			from = &named
 		}
 	}
-	return explain(err, at)
+}
+
+// meet talks to one place: with what is known of us, and once more with what the providers say if that is refused.
+func (c *Client) meet(ctx context.Context, at remote, from *remote, do func(remote, authorization) error) (authorization, error) {
+	auth, err := c.known(ctx, at, from)
+	if err != nil {
+		return "", err
+	}
+	err = do(at, auth)
+	if auth != "" || !refused(err) {
+		return auth, err
+	}
+	auth, e := c.asked(ctx, at, from)
+	if e != nil {
+		return "", e
+	}
+	if auth != "" {
+		err = do(at, auth)
+	}
+	return auth, err
+}
+
+// maxHops is how many times a remote is looked for where a redirect leads. Each time all redirects there are followed.
+const maxHops = 3
+
+// redirected says whether git says that it did not follow a redirect.
+func redirected(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && strings.Contains(e.Said, "returned error: 30")
+}
+
+// advertised is what git asks of a remote first, gitprotocol-http(5), and the one request whose redirects it follows.
+const advertised = "/info/refs"
+
+// led is where a remote is that redirects elsewhere.
+func (c *Client) led(ctx context.Context, at remote, auth authorization) (remote, error) {
+	u, err := url.Parse(at.address)
+	if err != nil {
+		return remote{}, err
+	}
+	u.Path, u.RawPath, u.RawQuery = strings.TrimSuffix(u.Path, "/")+advertised, "", "service=git-upload-pack"
+	to, err := c.Web.Where(ctx, registry.WebRequest{Method: http.MethodGet, URL: u, Authorization: string(auth)})
+	if err != nil {
+		return remote{}, err
+	}
+	p, ok := strings.CutSuffix(to.Path, advertised)
+	if !ok || at.protocol == "https" && to.Scheme != "https" {
+		return remote{}, fmt.Errorf("it redirects to %q, which is not followed", registry.ShownURL(to))
+	}
+	next, err := newRemote((&url.URL{Scheme: to.Scheme, Host: to.Host, Path: p}).String())
+	if err == nil && next.protocol == at.protocol && next.host == at.host {
+		next.user = at.user
+	}
+	return next, err
 }
 
 const denied = "access denied"

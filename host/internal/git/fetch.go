@@ -17,7 +17,7 @@ type repository struct {
 	client *Client
 	dir    string
 	from   remote
-	above  *remote // of the repository that has this one for a submodule
+	main   *remote // of the repository that the build names, if this one is a submodule of it
 	commit string
 }
 
@@ -30,8 +30,8 @@ const (
 
 // fetch brings a commit into a new repository below dir: of its ref, if it is known and still leads there, or else by
 // itself; and where the remote gives out no commit that is not a ref's, with all that the remote has.
-func (c *Client) fetch(ctx context.Context, dir string, at remote, above *remote, commit, ref string) (*repository, error) {
-	r := &repository{client: c, dir: filepath.Join(dir, "repository"), from: at, above: above, commit: commit}
+func (c *Client) fetch(ctx context.Context, dir string, at remote, main *remote, commit, ref string) (*repository, error) {
+	r := &repository{client: c, dir: filepath.Join(dir, "repository"), from: at, main: main, commit: commit}
 	format := "sha1"
 	if len(commit) == 64 {
 		format = "sha256"
@@ -76,10 +76,10 @@ func (r *repository) try(ctx context.Context, name string) error {
 		refspecs, depth = []string{"+refs/heads/*:refs/trowel/heads/*", "+refs/tags/*:refs/trowel/tags/*"}, nil
 	}
 	fetch := func(depth []string) error {
-		args := slices.Concat([]string{"fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force"},
-			depth, []string{"--", r.from.address}, refspecs)
-		return r.client.talk(ctx, r.from, r.above, func(auth authorization) error {
-			return r.client.git(ctx, run{args: args, dir: r.dir, remote: &r.from, auth: auth})
+		return r.client.talk(ctx, r.from, r.main, func(at remote, auth authorization) error {
+			args := slices.Concat([]string{"fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force"},
+				depth, []string{"--", at.address}, refspecs)
+			return r.client.git(ctx, run{args: args, dir: r.dir, remote: &at, auth: auth})
 		})
 	}
 	err := fetch(depth)

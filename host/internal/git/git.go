@@ -38,9 +38,10 @@ type Client struct {
 	// Secrets and Credentials say who we are. Credentials are asked only once a remote refused us.
 	Secrets     *secret.Store
 	Credentials []sdk.CredentialProvider
-	// Hosts and Proxy say how remotes are reached.
+	// Hosts and Proxy say how git reaches remotes. Web is told the same: see [Client.talk].
 	Hosts map[string]registry.Settings
 	Proxy registry.Proxy
+	Web   *registry.Client
 	// Agents say who we are to SSH: the one called "default".
 	Agents *sshagent.Agents
 }

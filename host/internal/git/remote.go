@@ -54,7 +54,7 @@ type place struct {
 
 // list finds the first of the refs that the remote has.
 func (c *Client) list(ctx context.Context, at remote, refs []string) (place, error) {
-	args := []string{"ls-remote", "--quiet", "--symref", "--", at.address}
+	var names []string
 	for _, ref := range refs {
 		if gitref.IsCommit(ref) {
 			continue
@@ -62,10 +62,11 @@ func (c *Client) list(ctx context.Context, at remote, refs []string) (place, err
 		if ref == "" {
 			ref = "HEAD"
 		}
-		args = append(args, ref, ref+"^{}")
+		names = append(names, ref, ref+"^{}")
 	}
 	var text string
-	err := c.talk(ctx, at, nil, func(auth authorization) (err error) {
+	err := c.talk(ctx, at, nil, func(at remote, auth authorization) (err error) {
+		args := append([]string{"ls-remote", "--quiet", "--symref", "--", at.address}, names...)
 		text, err = c.text(ctx, run{args: args, remote: &at, auth: auth})
 		return err
 	})

@@ -131,11 +131,15 @@ func (l *limited) Write(p []byte) (int, error) {
 
 // arguments are those before the command. They hold what must count even for a git that does not read our configuration.
 func arguments(r run) []string {
+	follow := "initial"
+	if r.auth != "" {
+		follow = "false" // see [Client.talk]
+	}
 	args := []string{
 		"-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.askPass=", "-c", "credential.helper=",
 		"-c", "protocol.ext.allow=never", "-c", "transfer.bundleURI=false", "-c", "submodule.recurse=false",
 		"-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "init.defaultBranch=main", "-c", "init.templateDir=",
-		"-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60", "-c", "http.followRedirects=initial",
+		"-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60", "-c", "http.followRedirects=" + follow,
 		"-c", "tar.umask=0022", "-c", "core.quotePath=false", "-c", "advice.detachedHead=false",
 	}
 	if r.dir != "" {
@@ -150,7 +154,9 @@ func (c *Client) environment(home string, r run) []string {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LC_ALL=C", "TMPDIR=" + c.Dir,
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_ATTR_NOSYSTEM=1", "GIT_NO_REPLACE_OBJECTS=1", "GIT_LITERAL_PATHSPECS=1",
 		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "SSH_ASKPASS=", "SSH_ASKPASS_REQUIRE=never",
-		"GIT_PROTOCOL_FROM_USER=0",
+		"GIT_PROTOCOL_FROM_USER=0", "GIT_NO_LAZY_FETCH=1",
+		// What is around our temporary files may be a repository with a configuration, such as that of the CI job.
+		"GIT_CEILING_DIRECTORIES=" + filepath.Dir(home),
 	}
 	allowed := ""
 	if r.remote != nil {

@@ -59,7 +59,7 @@ func (a *archive) submodule(ctx context.Context, repo *repository, s gitlink, ad
 		return err
 	}
 	defer os.RemoveAll(dir)
-	below, err := repo.client.fetch(ctx, dir, from, &repo.from, s.commit, "")
+	below, err := repo.client.fetch(ctx, dir, from, &a.commit.remote, s.commit, "")
 	if err != nil {
 		return err
 	}

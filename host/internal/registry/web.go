@@ -38,17 +38,42 @@ func (c *Client) Web(ctx context.Context, r WebRequest) (*http.Response, error) 
 	}
 }
 
-// web goes through the redirects of one attempt.
+// Where is the place that a request is led to by redirects.
+func (c *Client) Where(ctx context.Context, r WebRequest) (*url.URL, error) {
+	resp, at, err := c.follow(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	drain(resp.Body)
+	return at, nil
+}
+
+// web is one attempt.
 func (c *Client) web(ctx context.Context, r WebRequest) (*http.Response, error) {
-	fail := func(err error) (*http.Response, error) {
+	resp, at, err := c.follow(ctx, r)
+	if err != nil || resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusNotModified {
+		return resp, err
+	}
+	h, err := c.host(canonicalRegistry(strings.ToLower(at.Host)))
+	if err != nil {
+		return nil, err
+	}
+	after := h.retryAfter(resp)
+	drain(resp.Body)
+	return nil, webRefusal(r.URL, resp.StatusCode, after)
+}
+
+// follow goes through redirects to the first other answer, and says whose it is.
+func (c *Client) follow(ctx context.Context, r WebRequest) (*http.Response, *url.URL, error) {
+	fail := func(err error) (*http.Response, *url.URL, error) {
 		e := &Error{Op: "fetch", Ref: ShownURL(r.URL), Err: err}
 		if network, ok := errors.AsType[*networkError](err); ok {
 			e.Hint = network.hint
 		}
 		if errors.Is(err, context.Canceled) {
-			return nil, err
+			return nil, nil, err
 		}
-		return nil, e
+		return nil, nil, e
 	}
 	at, authorization := r.URL, r.Authorization
 	if at.User != nil && authorization == "" {
@@ -57,7 +82,7 @@ func (c *Client) web(ctx context.Context, r WebRequest) (*http.Response, error) 
 	for range maxRedirects + 1 {
 		h, err := c.host(canonicalRegistry(strings.ToLower(at.Host)))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if at.Scheme != r.URL.Scheme || hostPort(at) != hostPort(r.URL) {
 			authorization = "" // and to nobody once the request has left its host
@@ -68,19 +93,13 @@ func (c *Client) web(ctx context.Context, r WebRequest) (*http.Response, error) 
 		if err != nil {
 			return fail(err)
 		}
-		if isRedirect(resp.StatusCode, r.Method) {
-			drain(resp.Body)
-			if at, err = webLocation(resp); err != nil {
-				return fail(err)
-			}
-			continue
+		if !isRedirect(resp.StatusCode, r.Method) {
+			return resp, at, nil
 		}
-		if resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusNotModified {
-			return resp, nil
-		}
-		after := h.retryAfter(resp)
 		drain(resp.Body)
-		return nil, webRefusal(r.URL, resp.StatusCode, after)
+		if at, err = webLocation(resp); err != nil {
+			return fail(err)
+		}
 	}
 	return fail(errTooManyRedirects)
 }
