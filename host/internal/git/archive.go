@@ -25,7 +25,8 @@ type archive struct {
 	out    *tar.Writer
 	at     time.Time
 	// found is set once the wanted directory has come by.
-	found bool
+	found   bool
+	modules int // how many submodules have come by
 }
 
 // write writes the files of a commit, of its submodules, and .git.

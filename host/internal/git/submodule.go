@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxDepth bounds how deep submodules may be nested, and maxSubmodules how many a repository may have.
+	// maxDepth bounds how deep submodules may be nested, and maxSubmodules how many there may be in all.
 	maxDepth      = 10
 	maxSubmodules = 1000
 )
@@ -25,10 +25,10 @@ func (a *archive) submodules(ctx context.Context, repo *repository, prefix strin
 	if err != nil || len(commits) == 0 {
 		return err
 	}
-	if depth == maxDepth || len(commits) > maxSubmodules {
+	if a.modules += len(commits); depth == maxDepth || a.modules > maxSubmodules {
 		return fmt.Errorf("submodules are nested more than %d deep, or there are more than %d", maxDepth, maxSubmodules)
 	}
-	addresses, err := repo.addresses(ctx)
+	known, err := repo.modules(ctx)
 	if err != nil {
 		return err
 	}
@@ -37,11 +37,14 @@ func (a *archive) submodules(ctx context.Context, repo *repository, prefix strin
 		if sub := a.commit.want.Subdir; sub != "" && sub != at && !strings.HasPrefix(at, sub+"/") && !strings.HasPrefix(sub, at+"/") {
 			continue
 		}
-		address, ok := addresses[s.path]
-		if !ok {
+		m := known[s.path]
+		if m.update == "none" {
+			continue // as git submodule update does
+		}
+		if m.url == "" {
 			return fmt.Errorf("submodule %q: .gitmodules does not say where it is", at)
 		}
-		if err := a.submodule(ctx, repo, s, address, at, depth); err != nil {
+		if err := a.submodule(ctx, repo, s, m.url, at, depth); err != nil {
 			return fmt.Errorf("submodule %q: %w", at, err)
 		}
 	}
@@ -85,31 +88,37 @@ func (r *repository) submodules(ctx context.Context) ([]gitlink, error) {
 	return all, nil
 }
 
-// addresses are what .gitmodules says, by path.
-func (r *repository) addresses(ctx context.Context) (map[string]string, error) {
-	text, err := r.text(ctx, "config", "--blob", held+":.gitmodules", "--null", "--list")
+// module is what .gitmodules says of a submodule.
+type module struct{ path, url, update string }
+
+// modules are what .gitmodules says, by path.
+func (r *repository) modules(ctx context.Context) (map[string]module, error) {
+	text, err := r.text(ctx, "config", "--no-includes", "--blob", held+":.gitmodules", "--null", "--list")
 	if err != nil {
 		return nil, fmt.Errorf("read .gitmodules: %w", err)
 	}
-	paths, urls := map[string]string{}, map[string]string{} // by name
+	named := map[string]module{}
 	for entry := range strings.SplitSeq(text, "\x00") {
 		key, value, _ := strings.Cut(entry, "\n")
 		rest, ok := strings.CutPrefix(key, "submodule.")
-		if !ok {
+		dot := strings.LastIndexByte(rest, '.')
+		if !ok || dot < 0 {
 			continue
 		}
-		if name, ok := strings.CutSuffix(rest, ".path"); ok {
-			paths[name] = value
+		m := named[rest[:dot]]
+		switch rest[dot+1:] {
+		case "path":
+			m.path = path.Clean(value)
+		case "url":
+			m.url = value
+		case "update":
+			m.update = value
 		}
-		if name, ok := strings.CutSuffix(rest, ".url"); ok {
-			urls[name] = value
-		}
+		named[rest[:dot]] = m
 	}
-	all := map[string]string{}
-	for name, p := range paths {
-		if address, ok := urls[name]; ok {
-			all[path.Clean(p)] = address
-		}
+	all := map[string]module{}
+	for _, m := range named {
+		all[m.path] = m
 	}
 	return all, nil
 }
