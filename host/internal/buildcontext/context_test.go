@@ -123,6 +123,8 @@ func TestTree(t *testing.T) {
 		"link beside":          {"", []string{"side/by"}, []string{"side/", "side/by -> deep/x", "side/deep/", "side/deep/x"}},
 		"pattern of links":     {"", []string{"wild/*.conf"}, []string{"b/", "b/empty/", "wild/", "wild/c.conf -> ../b", "wild/d.conf"}},
 		"links below stay":     {"", []string{"wild"}, []string{"wild/", "wild/c.conf -> ../b", "wild/d.conf"}},
+		"whole, and a link":    {"", []string{"wild", "wild/c.conf"}, []string{"b/", "b/empty/", "wild/", "wild/c.conf -> ../b", "wild/d.conf"}},
+		"any depth, and link":  {"", []string{"wild/**", "wild/c.conf"}, []string{"b/", "b/empty/", "wild/", "wild/c.conf -> ../b", "wild/d.conf"}},
 		"link to the outside":  {"", []string{"out/passwd"}, []string{"out -> ../../../../etc"}},
 		"growing loop":         {"", []string{"loop"}, []string{"loop -> loop/x"}},
 		"loop":                 {"", []string{"one"}, []string{"one -> two", "two -> one"}},

@@ -2,6 +2,7 @@ package buildcontext
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/trowel-build/trowel/host/internal/filecopy/pattern"
@@ -17,8 +18,8 @@ type want struct {
 
 // wants is what is wanted of one directory.
 type wants struct {
-	all  bool // everything in it
-	some []want
+	all  bool   // everything in it
+	some []want // also then: where a symlink leads is wanted only if it is named
 }
 
 // newWants reads the sources of COPY instructions.
@@ -36,11 +37,10 @@ func newWants(paths []string) wants {
 
 // simplified turns what crosses directories into all.
 func (w wants) simplified() wants {
-	for _, x := range w.some {
-		if _, err := filepath.Match(x.elements[0], ""); err != nil || strings.Contains(x.elements[0], "**") {
-			return wants{all: true}
-		}
-	}
+	w.all = w.all || slices.ContainsFunc(w.some, func(x want) bool {
+		_, err := filepath.Match(x.elements[0], "")
+		return err != nil || strings.Contains(x.elements[0], "**")
+	})
 	return w
 }
 
@@ -91,9 +91,6 @@ func (w wants) of(name string) (below wants, follow []string, wanted bool) {
 				follow = append(follow, strings.Join(rest, "/"))
 			}
 		}
-	}
-	if below.all {
-		below.some = nil
 	}
 	return below.simplified(), follow, wanted
 }
