@@ -404,3 +404,19 @@ func TestKnown(t *testing.T) {
 		}
 	}
 }
+
+func TestReason(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{
+		"remote: x\nfatal: a\nerror: b\n": "a; b",
+		"one\rtwo\nthree\nfour":           "two; three; four",
+		"":                                "",
+		"me@h: Permission denied (publickey).\r\nfatal: Could not read from remote repository.\n\nPlease make sure": "me@h: Permission denied (publickey).; Could not read from remote repository.",
+		"Host key verification failed.\nfatal: x":                      "Host key verification failed.; x",
+		"ssh: connect to host h port 22: Connection refused\nfatal: x": "ssh: connect to host h port 22: Connection refused; x",
+	} {
+		if got := (&tail{text: []byte(said)}).reason(); got != want {
+			t.Errorf("%q: %q, want %q", said, got, want)
+		}
+	}
+}

@@ -216,6 +216,9 @@ func (t *tail) reason() string {
 				wrong = append(wrong, strings.TrimSpace(text))
 			}
 		}
+		if strings.HasPrefix(line, "ssh: ") || strings.Contains(line, "Permission denied (") || strings.HasPrefix(line, "Host key verification failed") {
+			wrong = append(wrong, line) // what ssh says has no mark
+		}
 	}
 	if len(wrong) == 0 {
 		wrong = lines[max(0, len(lines)-3):]
