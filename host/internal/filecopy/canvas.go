@@ -169,12 +169,13 @@ func (c *canvas) mkdirAll(p string, m maker) error {
 		return err
 	}
 	parent, _ := c.lookup(filetree.Parent(p))
-	e := filetree.Entry{Path: p, Type: filetree.Directory, Mode: m.perm, ModTime: c.modTime}
+	inherited := parent.Mode & filetree.SetGID // as mkdir(2)
+	e := filetree.Entry{Path: p, Type: filetree.Directory, Mode: m.perm | inherited, ModTime: c.modTime}
 	switch {
 	case m.owner != nil:
 		e.UID, e.GID = m.owner.UID, m.owner.GID
-	case parent.Mode&filetree.SetGID != 0:
-		e.GID = parent.GID // as mkdir(2)
+	case inherited != 0:
+		e.GID = parent.GID
 	}
 	return c.put(stroke{Change: filetree.Change{Entry: e}})
 }

@@ -59,6 +59,10 @@ var planTests = map[string]planTest{
 		src: "d s 700 3:4 @5\nd s/y 711\nf s/x 600 3:4 @6 =x", copy: "--chown=7:8 s /a/b/",
 		want: "d a 7:8 @9\nd a/b 7:8 @5\nf a/b/x 600 7:8 @6 =x\nd a/b/y 711 7:8",
 	},
+	"missing directory below a setgid one with owner": {
+		dst: "d a 2755 5:6", src: "f x =x", copy: "--chown=7:8 x /a/b/",
+		want: "d a 2755 5:6\nd a/b 2755 7:8 @9\nf a/b/x 7:8 =x",
+	},
 	// Row 2.
 	"existing destination directory keeps mode and owner": {
 		dst: "d a 700 5:5 @2\nf a/old\nd a/n 711 5:5 @2", src: "d s 750 3:4 @7\nd s/n 2755 3:4 @8\nf s/n/x =x", copy: "s /a",
@@ -87,7 +91,7 @@ var planTests = map[string]planTest{
 	"a loop of links":                         {dst: "l a >b\nl b >a", src: "f x =x", copy: "x /a/c", err: "too many levels"},
 	"a file to the root directory's own name": {src: "f x =x", copy: "x /", want: "f x =x"},
 	"the root directory's time is nothing":    {src: "f x =x", copy: ". /", want: "f x =x"},
-	"a group for all below":                   {dst: "d a 2750 5:6", src: "f x 644 3:4 =x", copy: "x /a/b/x", want: "d a 2750 5:6\nd a/b 0:6 @9\nf a/b/x 3:4 =x"},
+	"a group for all below":                   {dst: "d a 2750 5:6", src: "f x 644 3:4 =x", copy: "x /a/b/x", want: "d a 2750 5:6\nd a/b 2755 0:6 @9\nf a/b/x 3:4 =x"},
 	// Row 5.
 	"file to a name":                      {src: "f x 600 @4 =x", copy: "x /y", want: "f y 600 @4 =x"},
 	"file to a missing directory":         {src: "f x =x", copy: "x /a/", want: "d a @9\nf a/x =x"},
