@@ -248,8 +248,8 @@ func TestCVE2026_33747(t *testing.T) {
 	}
 }
 
-// TestCVE2026_15788 and the others that BuildKit 0.31.2 closed: an output goes where a link in its destination leads, and what a
-// frontend removes is a path that leads up. See TestCVE2026_15789 for malformed requests.
+// TestCVE2026_15788, of those that BuildKit 0.31.2 closed: an output goes where a link in its destination leads. The others are in
+// TestCVE2026_15789, TestGHSAhw3h_2gp9_cxpv and TestCVE2024_23650.
 func TestCVE2026_15788(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(out, canary string) error{

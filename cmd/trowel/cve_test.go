@@ -41,6 +41,7 @@ var vulnerabilities = []struct{ id, of, class string }{
 	{"CVE2025_58183", "archive/tar", "the map of a sparse file has no end"},
 	{"CVE2025_61728", "Go", "decompression bombs"},
 	{"CVE2026_15788", "BuildKit", "the destination of an output"},
+	{"CVE2026_15789", "BuildKit", "what a frontend removes is a path that leads up"},
 	{"CVE2026_28406", "kaniko", "archives write into the builder's directory"},
 	{"CVE2026_33747", "BuildKit", "names from plugins and from the web are paths"},
 	{"CVE2026_33748", "BuildKit", "the directory in a repository leads out"},
