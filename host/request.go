@@ -81,7 +81,7 @@ type Request struct {
 	NormalizeContext Switch
 	// Network is what RUN reaches unless it says otherwise: "default", "host" or "none".
 	Network string
-	// Allow lists what a Dockerfile may ask for beyond the usual: [GrantNetworkHost].
+	// Allow lists what a Dockerfile may ask for beyond the usual: [GrantNetworkHost], [GrantSecurityInsecure].
 	Allow []string
 	// ExtraHosts are lines of the /etc/hosts that RUN sees: "host:ip".
 	ExtraHosts []string

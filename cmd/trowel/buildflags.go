@@ -40,7 +40,7 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.annotations, "annotation", nil, "add an annotation to the manifest: `KEY=VALUE`")
 	flags.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, several as an index (default: this machine's)")
 	flags.StringVar(&f.network, "network", "default", "the network of RUN: default, host or none")
-	flags.StringSliceVar(&f.allow, "allow", nil, "let RUN have what it asks for: network.host")
+	flags.StringSliceVar(&f.allow, "allow", nil, "let RUN have what it asks for: network.host, security.insecure")
 	flags.StringArrayVar(&f.addHosts, "add-host", nil, "add a line to the /etc/hosts that RUN sees: `HOST:IP`")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "give the build a secret: `id=ID[,src=FILE|,env=NAME]`")
 	flags.StringArrayVar(&f.ssh, "ssh", nil, "give the build an SSH agent, or keys: `default|ID[=SOCKET|KEY[,KEY]]`")

@@ -24,10 +24,11 @@ type Exec struct {
 	Env  []string // NAME=value, the whole environment but for HOME, which comes from the user's passwd entry where Env has none
 	// Unkeyed are further variables, seen by the process and left out of cache keys and history: proxies. They win over
 	// Env.
-	Unkeyed []string
-	Dir     string // absolute
-	User    string // as USER says it: "", "name", "uid", "user:group"
-	Network Network
+	Unkeyed  []string
+	Dir      string // absolute
+	User     string // as USER says it: "", "name", "uid", "user:group"
+	Network  Network
+	Security Security
 	// Hosts is the /etc/hosts that the process sees.
 	Hosts string
 	// Scripts are files that the process sees read-only below /dev/pipes while it runs: heredocs that start with "#!".
@@ -44,6 +45,15 @@ const (
 	NetworkDefault Network = "default" // the builder's choice: the host's
 	NetworkHost    Network = "host"
 	NetworkNone    Network = "none"
+)
+
+// Security says what a process may do to the machine.
+type Security string
+
+// The security of a process.
+const (
+	SecuritySandbox  Security = ""         // what Docker lets a container do
+	SecurityInsecure Security = "insecure" // what the builder may do
 )
 
 // Copy copies files into the stage's root file system: COPY and ADD.

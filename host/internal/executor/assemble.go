@@ -10,6 +10,7 @@ import (
 type assembly struct {
 	ids     identities
 	proc    Proc
+	allowed Privileges
 	scratch *scratch
 	root    int   // the overlay's root
 	dev     int   // the root of the mount on /dev
@@ -21,7 +22,7 @@ func assemble(o order, ids identities) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return &SetupError{Call: "make mounts private", Err: err, Hint: hintMount(err)}
 	}
-	a := &assembly{ids: ids, proc: o.Process.Proc}
+	a := &assembly{ids: ids, proc: o.Process.Proc, allowed: o.Process.Privileges}
 	var err error
 	if a.scratch, err = newScratch(o.Root.Merged); err != nil {
 		return err
@@ -30,7 +31,11 @@ func assemble(o order, ids identities) error {
 		return err
 	}
 	a.outside = append(a.outside, a.scratch.mount, a.root)
-	for _, mount := range []func() error{a.mountDev, a.mountProc, a.mountSys, a.hideProc} {
+	kernel := []func() error{a.mountDev, a.mountProc, a.mountSys, a.hideProc}
+	if a.allowed == PrivilegesBuilder {
+		kernel = []func() error{a.mountDev, a.addDevices, a.mountProc, a.mountWritableSys}
+	}
+	for _, mount := range kernel {
 		if err := mount(); err != nil {
 			return err
 		}

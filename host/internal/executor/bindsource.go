@@ -11,8 +11,8 @@ import (
 // wire writes a process down, and gives the mounts that the child gets as descriptors, in their order.
 func (p Process) wire() (wireProcess, []*os.File, error) {
 	w := wireProcess{
-		Args: p.Args, Env: p.Env, Dir: p.Dir, User: p.User, Network: p.Network, Hostname: p.Hostname, Proc: p.Proc,
-		ResolvConf: p.ResolvConf, SetResolv: p.ResolvConf != nil, Hosts: p.Hosts, SetHost: p.Hosts != nil,
+		Args: p.Args, Env: p.Env, Dir: p.Dir, User: p.User, Network: p.Network, Privileges: p.Privileges, Hostname: p.Hostname,
+		Proc: p.Proc, ResolvConf: p.ResolvConf, SetResolv: p.ResolvConf != nil, Hosts: p.Hosts, SetHost: p.Hosts != nil,
 	}
 	var files []*os.File
 	for _, m := range p.Mounts {

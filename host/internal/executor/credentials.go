@@ -71,19 +71,11 @@ func confine(ids identities, p wireProcess) error {
 		return err
 	}
 	entered := goTo(p.Dir)
-	if err := scope(); err != nil { // Landlock and seccomp need CAP_SYS_ADMIN here, or they would cost no_new_privs
-		return err
+	become := becomeConfined
+	if p.Privileges == PrivilegesBuilder {
+		become = becomePrivileged
 	}
-	if err := filterCalls(); err != nil {
-		return err
-	}
-	if err := boundCapabilities(); err != nil {
-		return err
-	}
-	if err := becomeUser(ids, p.User); err != nil {
-		return err
-	}
-	if err := setCapabilities(p.User); err != nil {
+	if err := become(ids, p.User); err != nil {
 		return err
 	}
 	// A change of credentials forgets both.
@@ -95,6 +87,23 @@ func confine(ids identities, p wireProcess) error {
 	}
 	unix.Umask(0o022)
 	return enterDirectory(p.Dir, entered)
+}
+
+// becomeConfined becomes a user with what a container has.
+func becomeConfined(ids identities, u User) error {
+	if err := scope(); err != nil { // Landlock and seccomp need CAP_SYS_ADMIN here, or they would cost no_new_privs
+		return err
+	}
+	if err := filterCalls(); err != nil {
+		return err
+	}
+	if err := boundCapabilities(); err != nil {
+		return err
+	}
+	if err := becomeUser(ids, u); err != nil {
+		return err
+	}
+	return setCapabilities(u)
 }
 
 // goTo changes to a directory, and makes one that is missing, as BuildKit does: the working directory of an image need not

@@ -9,17 +9,18 @@ import (
 // device is a node that every container has.
 type device struct {
 	name         string
+	kind         uint32 // S_IFBLK, or 0 for a character device
 	major, minor uint32
 }
 
 func devices() []device {
 	return []device{
-		{"null", 1, 3},
-		{"zero", 1, 5},
-		{"full", 1, 7},
-		{"random", 1, 8},
-		{"urandom", 1, 9},
-		{"tty", 5, 0},
+		{name: "null", major: 1, minor: 3},
+		{name: "zero", major: 1, minor: 5},
+		{name: "full", major: 1, minor: 7},
+		{name: "random", major: 1, minor: 8},
+		{name: "urandom", major: 1, minor: 9},
+		{name: "tty", major: 5, minor: 0},
 	}
 }
 
@@ -57,7 +58,11 @@ func (a *assembly) mountDev() error {
 // makeDevice makes a node, or shows the builder's own in a user namespace, where nodes cannot be made.
 func (a *assembly) makeDevice(d device) error {
 	if a.ids.initial {
-		err := unix.Mknodat(a.dev, d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor)))
+		kind := d.kind
+		if kind == 0 {
+			kind = unix.S_IFCHR
+		}
+		err := unix.Mknodat(a.dev, d.name, kind|0o666, int(unix.Mkdev(d.major, d.minor)))
 		if err != nil {
 			return failure("make device", "/dev/"+d.name, err)
 		}

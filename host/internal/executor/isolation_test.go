@@ -85,6 +85,71 @@ func TestSystemCalls(t *testing.T) {
 	}
 }
 
+// A privileged step has what the builder has, whoever its user is.
+func TestPrivileges(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("/proc/self/status")
+	must(t, err)
+	own := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		own[name] = strings.TrimSpace(value)
+	}
+	all := own["CapPrm"]
+	want := map[string]string{
+		"CapInh": all, "CapPrm": all, "CapEff": all, "CapBnd": own["CapBnd"], "CapAmb": all, "NoNewPrivs": own["NoNewPrivs"], "Seccomp": own["Seccomp"],
+	}
+	users := []User{{}}
+	if userNamespace(t).IDs > 1 {
+		users = append(users, User{UID: 1000, GID: 1000})
+	}
+	for _, u := range users {
+		got := map[string]string{}
+		p := privileged("cat", "/proc/self/status")
+		p.User = u
+		for line := range strings.Lines(mustOutput(t, newRootfs(t, 1), p)) {
+			if name, value, _ := strings.Cut(line, ":"); want[name] != "" {
+				got[name] = strings.TrimSpace(value)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("user %d: %s", u.UID, diff)
+		}
+	}
+	if calls := mustOutput(t, newRootfs(t, 1), privileged("calls")); strings.Contains(calls, "mount 1\n") || strings.Contains(calls, "clone3 38\n") {
+		t.Errorf("system calls are refused:\n%s", calls)
+	}
+}
+
+// A privileged step finds nothing masked below a /proc and a /sys of its own, and further devices.
+func TestPrivilegedKernel(t *testing.T) {
+	t.Parallel()
+	mounts := mustOutput(t, newRootfs(t, 1), privileged("cat", "/proc/self/mounts"))
+	initial := userNamespace(t).Initial
+	for line := range strings.Lines(mounts) {
+		fields := strings.Fields(line)
+		fresh := fields[0] == "none" && os.Getenv(envProc) != string(ProcBound) && os.Getenv(envSetUp) == ""
+		if strings.HasPrefix(fields[1], "/proc/") && fresh || fields[1] == "/sys" && initial && !strings.HasPrefix(fields[3], "rw,") {
+			t.Errorf("mount: %s", line)
+		}
+	}
+	if initial {
+		want := "/dev/fuse 20666 10:229\n/dev/loop0 60666 7:0\n/dev/net/tun 20666 10:200"
+		if got := mustOutput(t, newRootfs(t, 1), privileged("stat", "/dev/fuse", "/dev/loop0", "/dev/net/tun")); got != want {
+			t.Errorf("devices:\n%s", got)
+		}
+	}
+	if _, err := outputOf(t, newRootfs(t, 1), command("stat", "/dev/fuse")); err == nil {
+		t.Error("a confined step has /dev/fuse")
+	}
+}
+
+func privileged(args ...string) Process {
+	p := command(args...)
+	p.Privileges = PrivilegesBuilder
+	return p
+}
+
 // The step has the three standard descriptors, also where whoever started the builder, or the builder, leaked others.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()

@@ -29,9 +29,10 @@ type Process struct {
 	Dir  string   // absolute; it must exist
 	User User
 
-	Network  Network
-	Hostname string
-	Proc     Proc
+	Network    Network
+	Privileges Privileges
+	Hostname   string
+	Proc       Proc
 	// Mounts are made in order, after /proc, /dev and /sys. Every target must exist, except below /dev, which is the
 	// executor's own: nothing is ever created in Upper.
 	Mounts []Mount
@@ -55,6 +56,17 @@ type Network string
 const (
 	NetworkHost Network = "host"
 	NetworkNone Network = "none" // a loopback interface of its own and nothing else
+)
+
+// Privileges say what a process may do to the machine.
+type Privileges string
+
+// The privileges of a process. The zero value is a container's.
+const (
+	PrivilegesContainer Privileges = "container" // what Docker leaves to a container
+	// PrivilegesBuilder are all that the builder has: its capabilities whoever the user is, every system call, /proc, /sys
+	// and control groups to write to, and the devices that BuildKit gives to an insecure step, as far as they can be made.
+	PrivilegesBuilder Privileges = "builder"
 )
 
 // Proc says how a process sees /proc and with it other processes.
@@ -153,6 +165,11 @@ func (p Process) check() error {
 	case "", NetworkHost, NetworkNone:
 	default:
 		return fmt.Errorf("network %q: want host or none", p.Network)
+	}
+	switch p.Privileges {
+	case "", PrivilegesContainer, PrivilegesBuilder:
+	default:
+		return fmt.Errorf("privileges %q: want container or builder", p.Privileges)
 	}
 	switch p.Proc {
 	case ProcAuto, ProcFresh, ProcBound:

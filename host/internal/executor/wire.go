@@ -39,6 +39,7 @@ type wireProcess struct {
 	Dir                string
 	User               User
 	Network            Network
+	Privileges         Privileges
 	Hostname           string
 	Proc               Proc
 	Mounts             []wireMount

@@ -17,18 +17,18 @@ const pipesDir = "/dev/pipes"
 
 // run lowers RUN.
 func (l *lowering) run(c *dockerfile.Run, step *Step) error {
-	if err := l.refuseRun(c); err != nil {
+	security, err := l.security(c)
+	if err != nil {
 		return err
 	}
 	exec := effect.Exec{
 		Env: l.vars.list(), Unkeyed: proxies(l.plan.BuildArgs), Dir: l.dir(), User: l.config.User,
-		Network: effect.Network(dockerfile.Network(c)),
+		Network: effect.Network(dockerfile.Network(c)), Security: security,
 	}
 	if err := l.mounts(c, &exec); err != nil {
 		return err
 	}
 	var summary string
-	var err error
 	if exec.Args, exec.Scripts, summary, err = l.commandLine(c); err != nil {
 		return err
 	}
@@ -39,12 +39,16 @@ func (l *lowering) run(c *dockerfile.Run, step *Step) error {
 	return nil
 }
 
-// refuseRun names what RUN asks for and does not get.
-func (l *lowering) refuseRun(c *dockerfile.Run) error {
-	if s := dockerfile.Security(c); s != "sandbox" {
-		return l.fail("--security", fmt.Errorf("--security=%s is not supported yet", s), "")
+// security is what RUN asks for with --security.
+func (l *lowering) security(c *dockerfile.Run) (effect.Security, error) {
+	switch s := dockerfile.Security(c); s {
+	case "sandbox":
+		return effect.SecuritySandbox, nil
+	case "insecure":
+		return effect.SecurityInsecure, nil
+	default:
+		return "", l.fail("--security", fmt.Errorf("security %q: want sandbox or insecure", s), "")
 	}
-	return nil
 }
 
 // commandLine is what RUN executes: the JSON form as it is; otherwise the shell with the text, or with the heredoc that

@@ -87,7 +87,7 @@ func (b *builder) start(ctx context.Context, st *step, x effect.Exec) (root exec
 	err = e.Launcher.Run(ctx, root, executor.Process{
 		Args: x.Args, Env: environment(x, shown.env, user.Home), Dir: x.Dir,
 		User:    executor.User{UID: user.UID, GID: user.GID, Groups: user.Groups},
-		Network: network(x.Network), Hostname: e.Run.Hostname,
+		Network: network(x.Network), Privileges: privileges(x.Security), Hostname: e.Run.Hostname,
 		Mounts: append(scripts(x.Scripts), shown.at(targets)...), ResolvConf: e.Run.ResolvConf, Hosts: []byte(x.Hosts),
 		Stdout: out("stdout"), Stderr: out("stderr"),
 	})
@@ -203,6 +203,13 @@ func network(n effect.Network) executor.Network {
 		return executor.NetworkNone
 	}
 	return executor.NetworkHost
+}
+
+func privileges(s effect.Security) executor.Privileges {
+	if s == effect.SecurityInsecure {
+		return executor.PrivilegesBuilder
+	}
+	return executor.PrivilegesContainer
 }
 
 // scripts are a process's heredocs as mounts.
