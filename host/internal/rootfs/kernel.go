@@ -40,5 +40,9 @@ func MakeKernelDirs(upper string, tree *filetree.Tree, made time.Time, opts Opti
 			return nil, fmt.Errorf("make the kernel's directories: %w", err)
 		}
 	}
+	root := tree.Root().Entry("") // the site took the looks that MakeUpper gave it
+	if err := s.settleDir(&root, mergesLower); err != nil {
+		return nil, fmt.Errorf("make the kernel's directories: %w", err)
+	}
 	return edit.Tree(), nil
 }
