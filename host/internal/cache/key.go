@@ -27,7 +27,7 @@ import (
 
 // schema changes whenever equal keys could mean different layers: when what goes into a key changes, or what the engine
 // makes of an effect.
-const schema = "trowel step 2"
+const schema = "trowel step 3"
 
 // Sum is the digest that a key is made from.
 type Sum [sha256.Size]byte
@@ -72,9 +72,14 @@ func (c Chain) Definition(key Sum) Chain {
 type Input struct{ sum Sum }
 
 // FilesInput is the input that consists of files. Names, types, modes, owners, links, devices, extended attributes and
-// content count; modification times do not, as with BuildKit: a fresh checkout would miss every time.
-func FilesInput(changes []filetree.Change) (Input, error) {
+// content count; modification times do not, as with BuildKit: a fresh checkout would miss every time. Named are the paths of
+// those that are unpacked if they are archives, which their places do not tell.
+func FilesInput(changes []filetree.Change, named []string) (Input, error) {
 	h := newDigest("files")
+	h.int(int64(len(named)))
+	for _, p := range named {
+		h.string(p)
+	}
 	for i := range changes {
 		if err := h.entry(&changes[i].Entry); err != nil {
 			return Input{}, err

@@ -101,7 +101,7 @@ func TestFilesInput(t *testing.T) {
 	input := func(change func(e *filetree.Entry)) Input {
 		e := file
 		change(&e)
-		in, err := FilesInput([]filetree.Change{{Entry: e}})
+		in, err := FilesInput([]filetree.Change{{Entry: e}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,9 +126,12 @@ func TestFilesInput(t *testing.T) {
 			t.Errorf("%s does not count", name)
 		}
 	}
+	if in, err := FilesInput([]filetree.Change{{Entry: file}}, []string{"a"}); err != nil || in == plain {
+		t.Errorf("that a file is unpacked if it is an archive does not count: %v", err)
+	}
 	unread := file
 	unread.Digest = filetree.Digest{}
-	if _, err := FilesInput([]filetree.Change{{Entry: unread}}); err == nil {
+	if _, err := FilesInput([]filetree.Change{{Entry: unread}}, nil); err == nil {
 		t.Error("a file that nobody read has an input")
 	}
 }

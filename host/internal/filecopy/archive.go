@@ -81,29 +81,49 @@ func FindArchives(ctx context.Context, sources []Source, o ArchiveOptions) (_ *A
 	}()
 	for i := range sources {
 		s := &sources[i]
-		if s.Unpack != effect.UnpackAlways {
-			continue
-		}
-		for _, p := range s.Paths {
-			matches, err := s.match(p)
-			if err != nil {
+		for _, m := range s.named() {
+			if found.find(s.Tree, m.path) != nil {
 				continue
 			}
-			for _, m := range matches {
-				if m.node.Type() != filetree.Regular || m.node.Size() == 0 || found.find(s.Tree, m.path) != nil {
-					continue
-				}
-				a, err := openArchive(ctx, m, o)
-				if err != nil {
-					return nil, fmt.Errorf("unpack %q: %w", m.name, err)
-				}
-				if a != nil {
-					found.byFile[archiveKey{s.Tree, m.path}] = a
-				}
+			a, err := openArchive(ctx, m, o)
+			if err != nil {
+				return nil, fmt.Errorf("unpack %q: %w", m.name, err)
+			}
+			if a != nil {
+				found.byFile[archiveKey{s.Tree, m.path}] = a
 			}
 		}
 	}
 	return found, nil
+}
+
+// named are the files of a source that are looked into.
+func (s *Source) named() (files []match) {
+	if s.Unpack != effect.UnpackAlways {
+		return nil
+	}
+	for _, p := range s.Paths {
+		matches, err := s.match(p)
+		if err != nil {
+			continue
+		}
+		for _, m := range matches {
+			if m.node.Type() == filetree.Regular && m.node.Size() > 0 {
+				files = append(files, m)
+			}
+		}
+	}
+	return files
+}
+
+// Named are the paths of the files that [FindArchives] looks into: an archive in a directory that is copied stays a file.
+func Named(sources []Source) (paths []string) {
+	for i := range sources {
+		for _, m := range sources[i].named() {
+			paths = append(paths, m.path)
+		}
+	}
+	return paths
 }
 
 // Len is how many there are.

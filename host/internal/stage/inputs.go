@@ -83,12 +83,12 @@ func (e *Engine) readInputs(ctx context.Context, r reading, tree sourceTree, wan
 
 // fileInput digests the files that are read.
 func (e *Engine) fileInput(ctx context.Context, r reading, tree sourceTree) (cache.Input, error) {
-	changes, err := e.filesOf(ctx, r, tree)
+	changes, named, err := e.filesOf(ctx, r, tree)
 	if err != nil {
 		return cache.Input{}, e.explainMissing(ctx, r.Sources, err)
 	}
 	if err := e.digestChanges(ctx, changes); err != nil {
 		return cache.Input{}, err
 	}
-	return cache.FilesInput(changes)
+	return cache.FilesInput(changes, named)
 }

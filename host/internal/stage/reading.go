@@ -41,16 +41,19 @@ func mountSource(m effect.Mount) effect.CopySource {
 }
 
 // filesOf lists the files that are read, in a form that does not depend on where they go: a copy is planned into an empty
-// tree; and names of owners are left to the key's text, as an empty tree knows none.
-func (e *Engine) filesOf(ctx context.Context, r reading, tree sourceTree) ([]filetree.Change, error) {
+// tree; and names of owners are left to the key's text, as an empty tree knows none. It also says which are unpacked if they
+// are archives.
+func (e *Engine) filesOf(ctx context.Context, r reading, tree sourceTree) (changes []filetree.Change, named []string, err error) {
 	if r.mount != nil {
-		return mountedFiles(ctx, *r.mount, mountedName, tree)
+		changes, err = mountedFiles(ctx, *r.mount, mountedName, tree)
+		return changes, nil, err
 	}
 	spec, err := e.copySpec(ctx, r.Copy, tree)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return filecopy.Plan(filetree.Empty(), spec)
+	changes, err = filecopy.Plan(filetree.Empty(), spec)
+	return changes, filecopy.Named(spec.Sources), err
 }
 
 // mountedName is what the files of a mount are called where they lie.
