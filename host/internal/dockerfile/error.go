@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/trowel-build/trowel/host/internal/gitref"
 )
 
 // Error is something wrong in a Dockerfile, or with what one of its instructions asks for.
@@ -76,7 +78,8 @@ func (e *Error) Excerpt() string {
 // maxExcerptColumns keeps a line of 64 KiB off the terminal.
 const maxExcerptColumns = 240
 
-// printable keeps a line of untrusted text from driving the terminal, a character for a character.
+// printable keeps a line of untrusted text from driving the terminal, and the passwords in its addresses from the log, a
+// character for a character.
 func printable(line string) string {
 	n := 0
 	return strings.Map(func(r rune) rune {
@@ -90,7 +93,7 @@ func printable(line string) string {
 			return '�'
 		}
 		return r
-	}, line)
+	}, gitref.Mask(line))
 }
 
 // Fail is an error at an instruction. If word occurs in the instruction's source, the error points there. An err that is

@@ -266,6 +266,20 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
+// TestExcerptHidesPasswords: what somebody wrote into an address must not get into the log of a job.
+func TestExcerptHidesPasswords(t *testing.T) {
+	t.Parallel()
+	_, err := Parse("Dockerfile", []byte("FROM a\nADD --nosuch http://me:p\u00e4ss@example.com/x /y\n"), Options{})
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		t.Fatal(err)
+	}
+	want := "> 2 | ADD --nosuch http://xxxxxxx@example.com/x /y\n    |     ^\n"
+	if diff := cmp.Diff(want, e.Excerpt()); diff != "" {
+		t.Errorf("excerpt (-want +got):\n%s", diff)
+	}
+}
+
 // TestExcerptIsShort: a huge instruction must not flood the terminal.
 func TestExcerptIsShort(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Repository is a git repository and what is wanted of it.
@@ -275,12 +276,19 @@ func CheckRef(ref string) error {
 var userInfo = regexp.MustCompile(`([a-zA-Z0-9]+://)([^/\s'"]*)@`)
 
 // Redact hides users and passwords in addresses within a text. The user of SSH is no secret.
-func Redact(text string) string {
+func Redact(text string) string { return hide(text, func(string) string { return "xxxxx" }) }
+
+// Mask hides what Redact does, a character for a character.
+func Mask(text string) string {
+	return hide(text, func(user string) string { return strings.Repeat("x", utf8.RuneCountInString(user)) })
+}
+
+func hide(text string, cover func(user string) string) string {
 	return userInfo.ReplaceAllStringFunc(text, func(found string) string {
 		m := userInfo.FindStringSubmatch(found)
 		if m[1] == "ssh://" && !strings.Contains(m[2], ":") {
 			return found
 		}
-		return m[1] + "xxxxx@"
+		return m[1] + cover(m[2]) + "@"
 	})
 }
