@@ -279,9 +279,6 @@ func (b *build) parse(ctx context.Context) error {
 	if err = b.openContexts(ctx); err != nil {
 		return err
 	}
-	if err := b.resolveEpoch(); err != nil {
-		return err
-	}
 	name, text, err := b.dockerfile(ctx)
 	if err != nil {
 		return err
@@ -298,7 +295,6 @@ func (b *build) parse(ctx context.Context) error {
 	if b.file, err = dockerfile.Parse(name, text, opt); err != nil {
 		return err
 	}
-	b.form = b.layerForm()
 	b.contextTree = once(b.readContext)
 	return b.checkNoCache()
 }

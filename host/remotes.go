@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -30,8 +31,15 @@ type remotes struct {
 
 type found struct {
 	once   sync.Once
-	remote stage.Remote
+	remote dated
 	err    error
+}
+
+// dated is a remote that may have a time.
+type dated interface {
+	stage.Remote
+	// Time is when it was made. It is fetched now if it has to be.
+	Time(ctx context.Context) (time.Time, bool, error)
 }
 
 func (b *build) newRemotes() *remotes {
@@ -49,6 +57,10 @@ func (b *build) newRemotes() *remotes {
 
 // Remote is [stage.Remotes]'s.
 func (r *remotes) Remote(ctx context.Context, at effect.Location) (stage.Remote, error) {
+	return r.find(ctx, at)
+}
+
+func (r *remotes) find(ctx context.Context, at effect.Location) (dated, error) {
 	r.mu.Lock()
 	f := r.found[at]
 	if f == nil {
@@ -60,7 +72,7 @@ func (r *remotes) Remote(ctx context.Context, at effect.Location) (stage.Remote,
 	return f.remote, f.err
 }
 
-func (r *remotes) look(ctx context.Context, at effect.Location) (stage.Remote, error) {
+func (r *remotes) look(ctx context.Context, at effect.Location) (dated, error) {
 	if at.URL == (effect.URL{}) {
 		c, err := r.git.Resolve(ctx, at.Git)
 		if err != nil {
@@ -72,13 +84,14 @@ func (r *remotes) look(ctx context.Context, at effect.Location) (stage.Remote, e
 	if err != nil {
 		return nil, err
 	}
-	return &file{address: at.URL.Address, download: d}, nil
+	return &file{url: at.URL, download: d, dir: r.dir}, nil
 }
 
 // file is a file that ADD names by its address.
 type file struct {
-	address  string
+	url      effect.URL
 	download *download.Download
+	dir      string // for temporary files
 
 	mu   sync.Mutex
 	tree *filetree.Tree
@@ -94,12 +107,38 @@ func (f *file) Tree(ctx context.Context) (*filetree.Tree, error) {
 	if f.tree != nil {
 		return f.tree, nil
 	}
-	name, err := download.Name(f.address)
+	name, err := download.Name(f.url.Address)
 	if err != nil {
 		return nil, err
 	}
 	f.tree, err = f.download.Tree(ctx, name)
 	return f.tree, err
+}
+
+// Time is what the server says, or else that of the newest file in an archive. As in BuildKit, the server is not asked where
+// a checksum says what the file is.
+func (f *file) Time(ctx context.Context) (_ time.Time, _ bool, err error) {
+	tree, err := f.Tree(ctx)
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	if at, ok := f.download.ModTime(); ok && f.url.Checksum == "" {
+		return at, true, nil
+	}
+	name, err := download.Name(f.url.Address)
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	c, err := buildcontext.Unpack(ctx, tree, name, "", f.dir)
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if c.Kind() != buildcontext.Archive {
+		return time.Time{}, false, nil
+	}
+	at, ok := c.Time()
+	return at, ok, nil
 }
 
 // repository is a commit that ADD names.
@@ -130,9 +169,17 @@ func (r *repository) Tree(ctx context.Context) (*filetree.Tree, error) {
 	return r.tree, err
 }
 
+// Time is that of the commit.
+func (r *repository) Time(ctx context.Context) (time.Time, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, at, err := r.commit.Archive(ctx)
+	return at, err == nil, err
+}
+
 // checkOut is a commit as a build context. Its archive is a plain one in the working store, so that nothing has to be closed.
 func (r *remotes) checkOut(ctx context.Context, commit *git.Commit, modTime gitref.ModTime, dockerfile string) (*buildcontext.Fixed, error) {
-	archive, at, err := commit.Archive(ctx)
+	archive, committed, err := commit.Archive(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +191,7 @@ func (r *remotes) checkOut(ctx context.Context, commit *git.Commit, modTime gitr
 	if err != nil {
 		return nil, err
 	}
+	at := committed
 	if modTime == gitref.ModTimeCheckout {
 		at = r.created
 	}
@@ -151,5 +199,5 @@ func (r *remotes) checkOut(ctx context.Context, commit *git.Commit, modTime gitr
 	if tree, err = git.Redate(tree, at); err != nil {
 		return nil, err
 	}
-	return buildcontext.Entire(tree, dockerfile).Dated(at), nil
+	return buildcontext.Entire(tree, dockerfile).Dated(committed), nil
 }

@@ -71,7 +71,7 @@ type Request struct {
 	CompressionLevel int
 	// Epoch is SOURCE_DATE_EPOCH: the time that the image says it was created.
 	Epoch *time.Time
-	// EpochFrom takes it from a build context where Epoch is nil: "context" is the main one, other names are those of
+	// EpochFrom takes it from a build context or a stage where Epoch is nil: "context" is the main one, other names are those of
 	// NamedContexts. A commit has a time, an archive that of its newest file, and a web server may tell one.
 	EpochFrom string
 	// RewriteTimestamp gives no file of a layer that the build makes a time after Epoch. Layers of base images stay.

@@ -44,6 +44,10 @@ type wantedImage struct {
 
 // resolve plans the build for each platform, opens the images that it starts from and lowers the instructions.
 func (b *build) resolve(ctx context.Context) (loweredStages, error) {
+	if err := b.resolveEpoch(ctx); err != nil {
+		return nil, err
+	}
+	b.form = b.layerForm()
 	if err := b.planAll(ctx); err != nil {
 		return nil, err
 	}
@@ -75,12 +79,10 @@ func (b *build) planAll(ctx context.Context) (err error) {
 	b.warn(b.file.Warnings...)
 	b.plans = make([]*plan.Plan, len(b.platforms))
 	for i, p := range b.platforms {
-		o := plan.Options{
-			Target: b.Target, BuildArgs: b.BuildArgs, Platform: p, BuildPlatform: platforms.DefaultSpec(),
-			Contexts: slices.Sorted(maps.Keys(b.NamedContexts)), Stages: b.stages,
-		}
-		if b.targets.index {
-			o.Scope = platforms.FormatAll(p)
+		o := b.planOptions(p)
+		o.Epoch = plan.Epoch{Known: true}
+		if b.Epoch != nil {
+			o.Epoch.Value = seconds(*b.Epoch)
 		}
 		if i == 0 {
 			b.warn(plan.Check(b.file, o)...)
@@ -108,6 +110,18 @@ func (b *build) planAll(ctx context.Context) (err error) {
 	b.checkPlatforms(b.plans[0])
 	b.warn(b.plans[0].Warnings...)
 	return nil
+}
+
+// planOptions are those of the plan for a platform, but for the time of the images.
+func (b *build) planOptions(p ocispec.Platform) plan.Options {
+	o := plan.Options{
+		Target: b.Target, BuildArgs: b.BuildArgs, Platform: p, BuildPlatform: platforms.DefaultSpec(),
+		Contexts: slices.Sorted(maps.Keys(b.NamedContexts)), Stages: b.stages,
+	}
+	if b.targets.index {
+		o.Scope = platforms.FormatAll(p)
+	}
+	return o
 }
 
 // checkPlatforms finds images that are for another platform than was asked for.

@@ -223,7 +223,10 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 	if r.SSH, err = p.parseSSH(ssh); err != nil {
 		return r, err
 	}
-	at := first(r.BuildArgs["SOURCE_DATE_EPOCH"], p.getenv("SOURCE_DATE_EPOCH"))
+	at, given := r.BuildArgs["SOURCE_DATE_EPOCH"]
+	if !given {
+		at = p.getenv("SOURCE_DATE_EPOCH")
+	}
 	if r.Epoch, err = epoch(at); err != nil {
 		r.EpochFrom, err = at, nil // the name of a context
 	}

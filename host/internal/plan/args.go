@@ -33,6 +33,37 @@ func (a *Args) set(name, value string) {
 	a.values[name] = value
 }
 
+func (a *Args) remove(name string) {
+	a.names = slices.DeleteFunc(a.names, func(n string) bool { return n == name })
+	delete(a.values, name)
+}
+
+// Globals are the arguments that FROM sees, and an ARG of their name in a stage.
+func Globals(file *dockerfile.File, opt Options) (*Args, error) {
+	args, err := globalArgs(file, opt, opt.BuildArgs)
+	if err != nil {
+		return nil, err
+	}
+	if _, declared := args.Get(EpochArg); declared && opt.Epoch.Known {
+		if args.set(EpochArg, opt.Epoch.Value); opt.Epoch.Value == "" {
+			args.remove(EpochArg)
+		}
+	}
+	return args, nil
+}
+
+// given are build arguments with the time.
+func (e Epoch) given(args map[string]string) map[string]string {
+	if _, ok := args[EpochArg]; !ok || !e.Known {
+		return args
+	}
+	args = maps.Clone(args)
+	if args[EpochArg] = e.Value; e.Value == "" {
+		delete(args, EpochArg)
+	}
+	return args
+}
+
 // globalArgs are the arguments that FROM sees: those of the platform, then those before the first FROM, each of which
 // can refer to the ones before it. What is given beats the default.
 func globalArgs(file *dockerfile.File, opt Options, given map[string]string) (*Args, error) {
@@ -100,7 +131,7 @@ func platformArgs(file *dockerfile.File, opt Options) [][2]string {
 
 // predefined are build arguments that mean something without an ARG, beside those of the platform and those that start
 // with "BUILDKIT_".
-var predefined = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH"}
+var predefined = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", EpochArg}
 
 // unusedArgs warns of build arguments that no ARG of the file or of a trigger declares. Those of stages that are not built count as
 // declared: pipelines give the same arguments whatever target they build.

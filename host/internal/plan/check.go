@@ -14,7 +14,7 @@ import (
 func Check(file *dockerfile.File, opt Options) (found []dockerfile.Warning) {
 	checks := file.Checks(func(w dockerfile.Warning) { found = append(found, w) })
 	checkDefaults(file, opt, checks)
-	args, err := globalArgs(file, opt, opt.BuildArgs)
+	args, err := Globals(file, opt)
 	if err != nil {
 		return found
 	}

@@ -34,6 +34,17 @@ type Options struct {
 	Scope string
 	// Stages says which are planned.
 	Stages Extent
+	// Epoch is what SOURCE_DATE_EPOCH came to.
+	Epoch Epoch
+}
+
+// EpochArg is the argument that dates an image: a number of seconds, or what they are the time of.
+const EpochArg = "SOURCE_DATE_EPOCH"
+
+// Epoch is the time that takes the place of what SOURCE_DATE_EPOCH is given as, or has as its default before the first FROM.
+type Epoch struct {
+	Known bool
+	Value string // in seconds; empty means that it has no value
 }
 
 // Extent is how much of a file is planned.
@@ -54,7 +65,7 @@ type Plan struct {
 	Images []Image
 	// Args are the global arguments: those before the first FROM and those of the platform.
 	Args *Args
-	// BuildArgs are those of [Options].
+	// BuildArgs are those of [Options], with its Epoch.
 	BuildArgs map[string]string
 	Platform  ocispec.Platform
 	Scope     string // that of [Options]
@@ -164,7 +175,7 @@ func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*P
 	if err != nil {
 		return nil, err
 	}
-	if pl.args, err = globalArgs(file, opt, opt.BuildArgs); err != nil {
+	if pl.args, err = Globals(file, opt); err != nil {
 		return nil, err
 	}
 	for _, source := range file.Stages {
@@ -198,7 +209,7 @@ func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*P
 
 // finish makes the plan of what is reached.
 func (pl *planner) finish(triggers map[string][]string, reached map[*Stage]bool) *Plan {
-	p := &Plan{File: pl.file, Args: pl.args, BuildArgs: pl.opt.BuildArgs, Platform: pl.opt.Platform, Scope: pl.opt.Scope, opt: pl.opt, triggers: triggers}
+	p := &Plan{File: pl.file, Args: pl.args, BuildArgs: pl.opt.Epoch.given(pl.opt.BuildArgs), Platform: pl.opt.Platform, Scope: pl.opt.Scope, opt: pl.opt, triggers: triggers}
 	single := len(pl.stages)+pl.unnamed == 1
 	for _, s := range pl.stages {
 		if !single {
