@@ -45,42 +45,64 @@ func TestOutsideConfig(t *testing.T) {
 	const digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	install := []string{"plugin", "install"}
 	for name, m := range map[string]mishap{
-		"no such built-in": {edits: []edit{{"trowel.toml", "file:release.wasm", "builtin:relase"}},
-			says: []string{`plugin "release"`, `"relase"`}},
-		"no such file": {edits: []edit{{"trowel.toml", "release.wasm", "relase.wasm"}},
-			says: []string{`plugin "release"`, "relase.wasm", "no such file", "build it first"}},
+		"no such built-in": {
+			edits: []edit{{"trowel.toml", "file:release.wasm", "builtin:relase"}},
+			says:  []string{`plugin "release"`, `"relase"`},
+		},
+		"no such file": {
+			edits: []edit{{"trowel.toml", "release.wasm", "relase.wasm"}},
+			says:  []string{`plugin "release"`, "relase.wasm", "no such file", "build it first"},
+		},
 		"a directory":         {edits: []edit{{"trowel.toml", "file:release.wasm", "file:."}}, says: []string{`plugin "release"`, "no file"}},
 		"no such instruction": {dockerfile: "FROM scratch\nRELEAS VERSION /x\n", says: []string{"Dockerfile:2", "RELEAS", "RELEASE"}},
 		"install what is not": {args: append(install, "relase"), says: []string{"trowel.toml", `"relase"`, "did you mean release?"}},
 		"unknown key":         {edits: []edit{{"trowel.toml", "allow.files", "alow.files"}}, says: []string{"trowel.toml:4", "alow", `"allow"`}},
 		"unknown kind":        {edits: []edit{{"trowel.toml", `"instruction"`, `"instructions"`}}, says: []string{"trowel.toml:1", `"release"`, `"instructions"`, `"instruction"`}},
 		"no TOML":             {edits: []edit{{"trowel.toml", `kind   = "instruction"`, `kind   = instruction`}}, says: []string{"trowel.toml:2"}},
-		"another kind": {edits: []edit{{"trowel.toml", `"instruction"`, `"cache"`}, {"trowel.toml", `allow.files = ["context"]`, ""}},
-			says: []string{`plugin "release"`, "instruction", "trowel.toml", "cache", `kind = "instruction"`}},
+		"another kind": {
+			edits: []edit{{"trowel.toml", `"instruction"`, `"cache"`}, {"trowel.toml", `allow.files = ["context"]`, ""}},
+			says:  []string{`plugin "release"`, "instruction", "trowel.toml", "cache", `kind = "instruction"`},
+		},
 		"another's kind of grant": {edits: []edit{{"trowel.toml", `"instruction"`, `"cache"`}}, says: []string{"trowel.toml:1", "allow.files", "cache"}},
 		"wrong config":            {edits: []edit{{"trowel.toml", "allow", "config.greting = \"Hi\"\nallow"}}, says: []string{`plugin "release"`, "greting"}},
 		"text":                    {edits: []edit{{"release.wasm", "", "#!/bin/sh\necho plugin\n"}}, says: []string{`plugin "release"`, "release.wasm", "neither"}},
 		"nothing":                 {edits: []edit{{"release.wasm", "", "\n"}}, says: []string{`plugin "release"`, "release.wasm"}},
 		"a module of nothing":     {edits: []edit{{"release.wasm", "", moduleOfNothing}}, says: []string{`plugin "release"`, "trowel_abi_1"}},
 		"another ABI":             {edits: []edit{{"release.wasm", "", moduleOfABI2}}, says: []string{`plugin "release"`, "version 2", "version 1"}},
-		"a native program": {edits: []edit{{"trowel.toml", "trust = \"native\"\n", ""}},
-			says: []string{`plugin "vault"`, `trust = "native"`, "[plugins.vault]"}},
+		"a native program": {
+			edits: []edit{{"trowel.toml", "trust = \"native\"\n", ""}},
+			says:  []string{`plugin "vault"`, `trust = "native"`, "[plugins.vault]"},
+		},
 		"frozen without a lock": {args: []string{"build", "--frozen"}, says: []string{`plugin "release"`, "trowel.lock", "`trowel plugin install release`"}},
-		"frozen, and one more": {edits: []edit{{"", "", "install"}, {"trowel.toml", "[plugins.release]", strings.ReplaceAll(release, "plugins.release", "plugins.again") + "[plugins.release]"}},
-			args: []string{"build", "--frozen"}, says: []string{`plugin "again": it is not in trowel.lock`, "`trowel plugin install again`"}},
-		"frozen, and granted more": {edits: []edit{{"", "", "install"}, {"trowel.toml", `["context"]`, `["context", "stage"]`}},
-			args: []string{"build", "--frozen"}, says: []string{`plugin "release"`, "granted", "`trowel plugin install release`"}},
-		"another file": {edits: []edit{{"", "", "install"}, {"release.wasm", "\x00asm", "\x00asm"}, {"release.wasm", "greeting", "GREETING"}},
-			says: []string{`plugin "release"`, "file:release.wasm", "trowel.lock", "`trowel plugin install release`"}},
-		"another source": {edits: []edit{{"", "", "install"}, {"trowel.toml", "file:release.wasm", "file:./release.wasm"}},
-			says: []string{`plugin "release"`, "trowel.lock", "file:./release.wasm", "`trowel plugin install release`"}},
+		"frozen, and one more": {
+			edits: []edit{{"", "", "install"}, {"trowel.toml", "[plugins.release]", strings.ReplaceAll(release, "plugins.release", "plugins.again") + "[plugins.release]"}},
+			args:  []string{"build", "--frozen"}, says: []string{`plugin "again": it is not in trowel.lock`, "`trowel plugin install again`"},
+		},
+		"frozen, and granted more": {
+			edits: []edit{{"", "", "install"}, {"trowel.toml", `["context"]`, `["context", "stage"]`}},
+			args:  []string{"build", "--frozen"}, says: []string{`plugin "release"`, "granted", "`trowel plugin install release`"},
+		},
+		"another file": {
+			edits: []edit{{"", "", "install"}, {"release.wasm", "\x00asm", "\x00asm"}, {"release.wasm", "greeting", "GREETING"}},
+			says:  []string{`plugin "release"`, "file:release.wasm", "trowel.lock", "`trowel plugin install release`"},
+		},
+		"another source": {
+			edits: []edit{{"", "", "install"}, {"trowel.toml", "file:release.wasm", "file:./release.wasm"}},
+			says:  []string{`plugin "release"`, "trowel.lock", "file:./release.wasm", "`trowel plugin install release`"},
+		},
 		"a lock of nonsense": {edits: []edit{{"trowel.lock", "", "what = ["}}, says: []string{"trowel.lock:1"}},
-		"a lock of the future": {edits: []edit{{"", "", "install"}, {"trowel.lock", "version = 1", "version = 99"}},
-			says: []string{"trowel.lock", "99"}},
-		"from a registry, not locked": {edits: []edit{{"trowel.toml", "file:release.wasm", "oci://" + y.registry + "/plugins/release:1"}},
-			says: []string{`plugin "release"`, "trowel.lock", "`trowel plugin install release`"}},
-		"from a registry without it": {edits: []edit{{"trowel.toml", "file:release.wasm", "oci://" + y.registry + "/plugins/release@" + digest}},
-			args: install, says: []string{`plugin "release"`, y.registry}},
+		"a lock of the future": {
+			edits: []edit{{"", "", "install"}, {"trowel.lock", "version = 1", "version = 99"}},
+			says:  []string{"trowel.lock", "99"},
+		},
+		"from a registry, not locked": {
+			edits: []edit{{"trowel.toml", "file:release.wasm", "oci://" + y.registry + "/plugins/release:1"}},
+			says:  []string{`plugin "release"`, "trowel.lock", "`trowel plugin install release`"},
+		},
+		"from a registry without it": {
+			edits: []edit{{"trowel.toml", "file:release.wasm", "oci://" + y.registry + "/plugins/release@" + digest}},
+			args:  install, says: []string{`plugin "release"`, y.registry},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := y.newPlot(t, "config", release+vault)

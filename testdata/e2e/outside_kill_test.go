@@ -165,8 +165,10 @@ func allTrials() []trial {
 					isWarm = false
 				}
 				add(1, func() trial {
-					return trial{name: culprit + "/" + kind + " in " + in, culprit: culprit, warm: isWarm, want: want, blame: at == 1,
-						more: fmt.Sprintf("fault = %q\nin = %q\nat = %d", kind, in, at)}
+					return trial{
+						name: culprit + "/" + kind + " in " + in, culprit: culprit, warm: isWarm, want: want, blame: at == 1,
+						more: fmt.Sprintf("fault = %q\nin = %q\nat = %d", kind, in, at),
+					}
 				})
 			}
 		}
