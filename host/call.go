@@ -1,7 +1,6 @@
 package host
 
 import (
-	"context"
 	"errors"
 
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
@@ -35,7 +34,7 @@ func locate(p dockerfile.Position) *Location {
 }
 
 // evaluate reads a Dockerfile without building it, for the first platform.
-func evaluate(ctx context.Context, r Request, stages plan.Extent, do func(*build) error) (err error) {
+func evaluate(r Request, stages plan.Extent, do func(*build) error) (err error) {
 	b := &build{Request: r, created: r.created(), stages: stages}
 	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.prepare(nil); err != nil {

@@ -53,7 +53,7 @@ func Check(ctx context.Context, r Request) (*Checked, error) {
 		stages = plan.WhatTargetNeeds
 	}
 	var c *Checked
-	err := evaluate(ctx, r, stages, func(b *build) error {
+	err := evaluate(r, stages, func(b *build) error {
 		err := b.parse(ctx)
 		if b.text == nil {
 			return err

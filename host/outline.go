@@ -42,7 +42,7 @@ type Required struct {
 // Outline says what the request's target takes from whoever builds it: arguments, secrets and SSH agents.
 func Outline(ctx context.Context, r Request) (*Outlined, error) {
 	var out *Outlined
-	err := evaluate(ctx, r, plan.WhatTargetNeeds, func(b *build) error {
+	err := evaluate(r, plan.WhatTargetNeeds, func(b *build) error {
 		if err := b.parse(ctx); err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ type Target struct {
 // Targets lists the stages of the request's Dockerfile.
 func Targets(ctx context.Context, r Request) (*Listed, error) {
 	var out *Listed
-	err := evaluate(ctx, r, plan.WhatTargetNeeds, func(b *build) error {
+	err := evaluate(r, plan.WhatTargetNeeds, func(b *build) error {
 		if err := b.parse(ctx); err != nil {
 			return err
 		}

@@ -149,7 +149,7 @@ func (m *Commit) make(ctx context.Context) (_ *kept.File, at time.Time, err erro
 	if err != nil {
 		return nil, at, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what is left goes with the build
 	repo, err := m.client.fetch(ctx, dir, m.remote, nil, m.ID, m.Ref)
 	if err != nil {
 		return nil, at, err

@@ -67,7 +67,7 @@ func (c *Client) git(ctx context.Context, r run) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(home)
+	defer func() { _ = os.RemoveAll(home) }() // what is left goes with the build
 	config, err := c.config(home, r)
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ func (c *Client) serveAgent(ctx context.Context) (socket string, stop func() err
 		return "", nil, err
 	}
 	socket = filepath.Join(dir, "agent")
-	listener, err := net.Listen("unix", socket)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", socket)
 	if err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -61,7 +61,7 @@ func (a *archive) submodule(ctx context.Context, repo *repository, s gitlink, ad
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what is left goes with the build
 	below, err := repo.client.fetch(ctx, dir, from, &a.commit.remote, s.commit, "")
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func (l *lowering) mounts(c *dockerfile.Run, exec *effect.Exec) error {
 				x.Target = fmt.Sprintf("%s.%d", agentSocket, agents)
 			}
 			// As BuildKit: of several the first, and a variable that is set already stays.
-			if _, set := envValue(exec.Env, agentVariable); !set {
+			if !hasEnv(exec.Env, agentVariable) {
 				exec.Env = append(exec.Env, agentVariable+"="+x.Target)
 			}
 			agents++

@@ -16,7 +16,7 @@ import (
 func (l *lowering) start() {
 	// The triggers of the base have been planned as instructions of this stage.
 	l.config.OnBuild = nil
-	if _, ok := envValue(l.config.Env, "PATH"); !ok {
+	if !hasEnv(l.config.Env, "PATH") {
 		l.config.Env = append(l.config.Env, "PATH="+image.DefaultPath)
 	}
 	// ENV of the base is set anew over ARG of a stage: a name that was both is ENV's again.

@@ -53,14 +53,12 @@ func cloneMap[V any](m map[string]V) map[string]V {
 	return maps.Clone(m)
 }
 
-// envValue is the value of a name in a list of "NAME=value".
-func envValue(env []string, name string) (string, bool) {
-	for _, kv := range env {
-		if n, value, _ := strings.Cut(kv, "="); n == name {
-			return value, true
-		}
-	}
-	return "", false
+// hasEnv says whether a list of "NAME=value" has a name.
+func hasEnv(env []string, name string) bool {
+	return slices.ContainsFunc(env, func(kv string) bool {
+		n, _, _ := strings.Cut(kv, "=")
+		return n == name
+	})
 }
 
 // setEnv sets a name in a list of "NAME=value", where it stands if it is there.

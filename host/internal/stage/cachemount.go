@@ -123,11 +123,10 @@ func (b *builder) fillCache(ctx context.Context, u *usedCache, dir string) error
 }
 
 // showCache shows a cache. Processes that share one may be at work in it: where the source leads is found out by descriptor.
-func (b *builder) showCache(m *mounted, x effect.Mount) error {
+func (b *builder) showCache(m *mounted, x effect.Mount) {
 	show := executor.Mount{Kind: executor.MountBind, File: m.caches[x.Target].instance.Data, ReadOnly: x.Access == effect.ReadOnly}
 	if x.Source != "." && !x.ReadsFiles() {
 		show.SubPath = x.Source
 	}
 	m.add(rootfs.Target{Path: x.Target, Type: filetree.Directory}, show)
-	return nil
 }

@@ -63,7 +63,7 @@ func (b *builder) materialise(ctx context.Context, mounts []effect.Mount) (*moun
 		case effect.MountBind:
 			err = b.showFiles(ctx, m, x)
 		case effect.MountCache:
-			err = b.showCache(m, x)
+			b.showCache(m, x)
 		case effect.MountTmpfs:
 			m.add(rootfs.Target{Path: x.Target, Type: filetree.Directory}, executor.Mount{
 				Kind: executor.MountTmpfs, Size: x.Size, ReadOnly: x.Access == effect.ReadOnly,
