@@ -233,7 +233,6 @@ func TestErrors(t *testing.T) {
 		{"ssh source", "FROM a\nRUN --mount=type=ssh,source=/x make", 2, 5, "RUN: --mount: a mount of type ssh has no source: name the agent with id", ""},
 		{"mode of bind", "FROM a\nRUN --mount=target=/x,mode=0700 make", 2, 5, `RUN: --mount: mode not allowed for "bind" type mounts`, ""},
 		{"mode of a mount", "FROM a\nRUN --mount=type=ssh,mode=10000 make", 2, 5, "RUN: --mount: mode=10000 is not an octal mode up to 07777", ""},
-		{"insecure", "FROM a\nRUN --security=insecure make", 2, 5, "RUN: --security=insecure is not supported yet", ""},
 		{"empty exec", "FROM a\nRUN []", 2, 0, "nothing to run", ""},
 		{"script named as a path", "FROM a\nRUN <<a/b\n#!/bin/sh\na/b", 2, 7, "cannot be a path", ""},
 		{"heredoc named as a path", "FROM a\nCOPY <<../b/c /x\nx\n../b/c", 2, 8, "cannot be a path", ""},
