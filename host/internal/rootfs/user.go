@@ -101,7 +101,7 @@ func groupsOf(ctx context.Context, tree *filetree.Tree, gid uint32, name string,
 	return groups, nil
 }
 
-// LookupOwner finds whom --chown and WORKDIR mean by a user: a number alone is uid and gid; a name alone is the user with
+// LookupOwner finds whom --chown means by a user: a number alone is uid and gid; a name alone is the user with
 // the group of its passwd entry; an empty user is root. A name that is not known is an error.
 func LookupOwner(ctx context.Context, tree *filetree.Tree, spec string) (uid, gid uint32, err error) {
 	name, group, _ := strings.Cut(spec, ":")
@@ -112,6 +112,25 @@ func LookupOwner(ctx context.Context, tree *filetree.Tree, spec string) (uid, gi
 		return 0, 0, fmt.Errorf("look up owner %q: %w", spec, err)
 	}
 	return uid, gid, nil
+}
+
+// Assume is [LookupOwner] as BuildKit's WORKDIR has it: what is not known is root, or of a user that is known the user's own
+// group. It tells what was not known to missing.
+func Assume(ctx context.Context, tree *filetree.Tree, spec string, missing func(error)) (uid, gid uint32, err error) {
+	name, group, _ := strings.Cut(spec, ":")
+	if uid, gid, err = ownerOf(ctx, tree, name); errors.Is(err, ErrUnknownUser) {
+		missing(err)
+		uid, gid, err = 0, 0, nil
+	}
+	if err != nil || group == "" {
+		return uid, gid, err
+	}
+	id, err := groupID(ctx, tree, group)
+	if errors.Is(err, ErrUnknownUser) {
+		missing(err)
+		return uid, gid, nil
+	}
+	return uid, id, err
 }
 
 func ownerOf(ctx context.Context, tree *filetree.Tree, name string) (uid, gid uint32, err error) {

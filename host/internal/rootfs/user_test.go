@@ -126,6 +126,28 @@ func TestLookupOwner(t *testing.T) {
 	}
 }
 
+func TestAssume(t *testing.T) {
+	t.Parallel()
+	plain := userTree(t, file("etc/passwd", passwdText), file("etc/group", groupText))
+	for spec, want := range map[string][3]uint32{ // the last is how much was not known
+		"": {0, 0, 0}, "app": {1000, 1001, 0}, "app:audio": {1000, 29, 0}, "nobody": {0, 0, 1}, "nobody:audio": {0, 29, 1},
+		"app:nogroup": {1000, 1001, 1}, "nobody:nogroup": {0, 0, 2}, "nobody:7": {0, 7, 1}, "5:nogroup": {5, 5, 1},
+	} {
+		var missing uint32
+		uid, gid, err := rootfs.Assume(t.Context(), plain, spec, func(err error) {
+			if missing++; !errors.Is(err, rootfs.ErrUnknownUser) {
+				t.Errorf("%q: missing is %v", spec, err)
+			}
+		})
+		if err != nil {
+			t.Errorf("%q: %v", spec, err)
+		}
+		if got := [3]uint32{uid, gid, missing}; got != want {
+			t.Errorf("%q is %v, want %v", spec, got, want)
+		}
+	}
+}
+
 // TestUserFiles: what an image has at /etc/passwd need not be what is expected there.
 func TestUserFiles(t *testing.T) {
 	t.Parallel()

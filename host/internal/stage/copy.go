@@ -160,9 +160,11 @@ func (b *builder) mkdir(ctx context.Context, m effect.Mkdir) ([]filetree.Change,
 	}
 	dir := filecopy.Directory{Path: m.Path, Mode: m.Mode, ModTime: b.engine.timeOf(m.Time)}
 	if m.User != "" {
-		uid, gid, err := rootfs.LookupOwner(ctx, tree, m.User)
+		uid, gid, err := rootfs.Assume(ctx, tree, m.User, func(missing error) {
+			b.engine.warn(fmt.Sprintf("make directory %q for USER %s: %v", m.Path, m.User, missing))
+		})
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("make directory %q for USER %s: %w", m.Path, m.User, err)
 		}
 		dir.Owner = &filecopy.Owner{UID: uid, GID: gid}
 	}
