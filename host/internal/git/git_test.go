@@ -61,12 +61,10 @@ func shell(t *testing.T, dir, script string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-ec", script)
 	cmd.Dir = dir
-	for _, v := range []string{
+	cmd.Env = append(cmd.Env,
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a",
 		"GIT_COMMITTER_EMAIL=a@example.com", "PATH=" + os.Getenv("PATH"), "HOME=" + dir,
-	} {
-		cmd.Env = append(cmd.Env, v)
-	}
+	)
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
