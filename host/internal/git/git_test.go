@@ -63,7 +63,7 @@ func shell(t *testing.T, dir, script string) string {
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Env,
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a",
-		"GIT_COMMITTER_EMAIL=a@example.com", "PATH=" + os.Getenv("PATH"), "HOME=" + dir,
+		"GIT_COMMITTER_EMAIL=a@example.com", "PATH="+os.Getenv("PATH"), "HOME="+dir,
 	)
 	var said strings.Builder
 	cmd.Stderr = &said
