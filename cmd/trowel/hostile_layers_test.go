@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -248,14 +249,22 @@ var ways = map[string]func(s *site, base string) outcome{
 	"inspect": func(s *site, base string) outcome { return s.trowel("inspect", "--files", base) },
 }
 
+// readers are the ways that differ in who reads a layer's headers; what the others do with the entries is the same whatever header
+// they came from.
+var readers = []string{"RUN", "COPY from it", "ADD", "context", "local", "twice", "inspect"}
+
 // TestHostileLayers uses layers that want to break out, in all ways in which layers are used.
 func TestHostileLayers(t *testing.T) {
 	t.Parallel()
 	all := hostileLayers()
-	maps.Copy(all, headerTricks())
-	maps.Copy(all, nameTricks())
+	inHeaders := headerTricks()
+	maps.Copy(inHeaders, nameTricks())
+	maps.Copy(all, inHeaders)
 	for name, l := range all {
 		for way, use := range ways {
+			if _, ok := inHeaders[name]; ok && !slices.Contains(readers, way) {
+				continue
+			}
 			t.Run(name+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				var options []siteOption
