@@ -5,7 +5,8 @@
 // only a step that runs a process has the layers unpacked to disk. A layer that a step makes is written in the background,
 // while the next step runs.
 //
-//	engine.go     what the stages of a build share
+//	options.go    what a build is asked for         report.go  what is told of it
+//	engine.go     what the stages of a build share  outward.go  the layers of the image, in its own form
 //	lookahead.go  keys, asked for before anything runs
 //	need.go       what has to be built, and whether it can be
 //	stage.go      the loop of one stage         shared.go  steps that stages of several platforms have in common
@@ -20,117 +21,21 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/trowel-build/trowel/host/internal/base"
 	"github.com/trowel-build/trowel/host/internal/blob"
 	"github.com/trowel-build/trowel/host/internal/cache"
-	"github.com/trowel-build/trowel/host/internal/cachemount"
-	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/effect"
-	"github.com/trowel-build/trowel/host/internal/executor"
 	"github.com/trowel-build/trowel/host/internal/filetree"
-	"github.com/trowel-build/trowel/host/internal/layer"
 	"github.com/trowel-build/trowel/host/internal/lower"
 	"github.com/trowel-build/trowel/host/internal/plan"
-	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/host/internal/rootfs"
-	"github.com/trowel-build/trowel/host/internal/secret"
-	"github.com/trowel-build/trowel/host/internal/sshagent"
 )
-
-// Options are what the stages of one build share. All fields are required unless they say otherwise.
-type Options struct {
-	// Plans are those of one Dockerfile, one for each platform. No two have stages with the same ID.
-	Plans   []*plan.Plan
-	Lowered map[string]*lower.Lowered // by stage ID
-	// Images are the images that FROM and COPY --from name, and the named contexts that are images.
-	Images map[ImageKey]*base.Image
-	// Contexts are the main build context, as [effect.MainContext], and the named ones that are no images.
-	Contexts map[string]Context
-	// Remotes find what ADD names elsewhere.
-	Remotes Remotes
-
-	Store *blob.Store
-	// Dir holds the root file systems of processes. It is empty at first, and so it should be at last: see [Engine.Close].
-	Dir string
-	// Memory holds unpacked layers that fit; nil for none.
-	Memory *Memory
-	Cache  *cache.Tiers
-	// NoCache says for which stages nothing is looked up; nil means for none.
-	NoCache func(*plan.Stage) bool
-	// Layers says how the layers of the image are compressed, and Form what else is done to them on their way out.
-	Layers layer.Options
-	Form   Form
-	// Launcher starts processes; nil if none can be started, for the reason CannotRun.
-	Launcher  *executor.Launcher
-	CannotRun error
-	// Run is what all processes have in common.
-	Run Run
-	// Secrets and Agents are those that processes may be shown; nil for none.
-	Secrets *secret.Store
-	Agents  *sshagent.Agents
-	// CacheMounts opens what keeps the directories of cache mounts.
-	CacheMounts func() (*cachemount.Store, error)
-	// Publish is told of each layer of the image as soon as there is one, even if it is still being written; nil for
-	// nobody.
-	Publish  func(*Layer)
-	Progress progress.Reporter
-	// Created is the time of what has no other: the build's start, or Epoch, SOURCE_DATE_EPOCH, which is nil if not set.
-	Created time.Time
-	Epoch   *time.Time
-	// Jobs bounds how many stages are at work at once; 0 means no bound.
-	Jobs int
-}
-
-// Context is a build context.
-type Context interface {
-	// Tree indexes at least what is wanted of the context, paths and patterns.
-	Tree(ctx context.Context, wanted []string) (*filetree.Tree, error)
-	// Digests fills in the content digests of files, of this context or any other, that nobody read yet.
-	Digests(ctx context.Context, changes []filetree.Change) error
-	// Missing is the error for a source that the tree does not have; nil if there is no more to say about it.
-	Missing(ctx context.Context, path string) error
-}
-
-// Form says in what the layers of the image differ from those that steps see.
-type Form struct {
-	// NotAfter is the latest time of a file in a layer that the build makes, that is SOURCE_DATE_EPOCH; nil: files keep
-	// their times.
-	NotAfter *time.Time
-	// Base says what becomes of the compression of base images' layers.
-	Base BaseCompression
-}
-
-// BaseCompression says what becomes of the compression of base images' layers.
-type BaseCompression string
-
-// What becomes of it.
-const (
-	KeepCompression  BaseCompression = ""
-	ForceCompression BaseCompression = "force" // it is made that of the image's own layers
-)
-
-// Run is what the processes of a build have in common.
-type Run struct {
-	Network    effect.Network // of those that do not say
-	Hostname   string
-	ResolvConf []byte
-	Hosts      string
-}
-
-// ImageKey names an image for a platform.
-type ImageKey struct {
-	At       effect.Location
-	Platform string
-}
 
 // Engine builds the stages of plans.
 type Engine struct {
@@ -437,69 +342,3 @@ func (e *Engine) image(at effect.Location, platform ocispec.Platform) (*base.Ima
 
 // place is a new path for a directory below e.Dir; the shorter, the more layers fit into an overlay's options.
 func (e *Engine) place() string { return fmt.Sprint(e.places.Add(1)) }
-
-// fail puts an error where it belongs in the Dockerfile.
-func (e *Engine) fail(st *step, err error) error {
-	if st.Instruction.Command == nil || errors.Is(err, context.Canceled) {
-		return err
-	}
-	if _, ok := errors.AsType[*dockerfile.Error](err); ok {
-		return err
-	}
-	hint := ""
-	if h, ok := errors.AsType[interface {
-		error
-		Hint() string
-	}](err); ok {
-		hint = h.Hint()
-	}
-	if setup, ok := errors.AsType[*executor.SetupError](err); ok && hint == "" {
-		hint = setup.Hint
-	}
-	return st.stage.file.Fail(st.Instruction, "", err, hint)
-}
-
-// publish tells of a layer of the image as it will be there.
-func (e *Engine) publish(l *Layer) {
-	if e.Publish != nil {
-		e.Publish(l)
-	}
-}
-
-// publishOutward tells of a layer in the image's form once there is one.
-func (e *Engine) publishOutward(ctx context.Context, l *Layer) {
-	if e.staysAsItIs(l) {
-		e.publish(l)
-		return
-	}
-	e.background.Go(func() error {
-		out, err := l.Outward(ctx)
-		if err == nil {
-			e.publish(out)
-		}
-		return err
-	})
-}
-
-func (e *Engine) stepStarted(st *step) {
-	e.Progress.Report(progress.Event{Time: time.Now(), Kind: progress.KindStepStarted, ID: st.id, Name: st.Name})
-}
-
-func (e *Engine) stepDone(ctx context.Context, st *step, status progress.Status, err error) {
-	ev := progress.Event{Time: time.Now(), Kind: progress.KindStepDone, ID: st.id, Status: status}
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		ev.Status = progress.StatusCancelled
-	default:
-		ev.Status, ev.Error = progress.StatusFailed, strings.TrimSpace(err.Error())
-	}
-	e.Progress.Report(ev)
-}
-
-func (e *Engine) warn(text string) {
-	e.Progress.Report(progress.Event{Time: time.Now(), Kind: progress.KindMessage, Level: "warning", Text: text})
-}
-
-// formatPlatform is the form of platforms in [ImageKey].
-func formatPlatform(p ocispec.Platform) string { return platforms.Format(p) }

@@ -105,3 +105,25 @@ func (e *Engine) keepOutward(ctx context.Context, key sdk.Key, l *Layer) error {
 	e.Cache.PutRecords(ctx, []sdk.Record{{Key: key, Value: value}})
 	return nil
 }
+
+// publish tells of a layer of the image as it will be there.
+func (e *Engine) publish(l *Layer) {
+	if e.Publish != nil {
+		e.Publish(l)
+	}
+}
+
+// publishOutward tells of a layer in the image's form once there is one.
+func (e *Engine) publishOutward(ctx context.Context, l *Layer) {
+	if e.staysAsItIs(l) {
+		e.publish(l)
+		return
+	}
+	e.background.Go(func() error {
+		out, err := l.Outward(ctx)
+		if err == nil {
+			e.publish(out)
+		}
+		return err
+	})
+}
