@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/buildcontext"
 	"github.com/trowel-build/trowel/host/internal/filetree"
@@ -71,9 +74,10 @@ func (b *build) keepStream(ctx context.Context, r io.Reader) (*filetree.Tree, er
 	return f.Tree(e)
 }
 
-// openArchive opens a file that is an archive. What can be read once only, such as a pipe, is kept first.
+// openArchive opens a file that is an archive. A pipe can be read once only and is kept first; one that nobody writes to is
+// empty, and not waited for.
 func (b *build) openArchive(ctx context.Context, name string) (_ buildContext, err error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the build context: %w", err)
 	}
@@ -83,12 +87,15 @@ func (b *build) openArchive(ctx context.Context, name string) (_ buildContext, e
 	}
 	var tree *filetree.Tree
 	release := f.Close
-	if info.Mode().IsRegular() {
+	switch {
+	case info.Mode().IsRegular():
 		tree, err = localTree(f, info.Size())
-	} else {
+	case info.Mode()&fs.ModeNamedPipe != 0:
 		tree, err = b.keepStream(ctx, f)
 		release = func() error { return nil }
 		err = errors.Join(err, f.Close())
+	default: // a device may have no end
+		err = errors.New("it is neither a directory nor a file nor a pipe")
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read the build context %q: %w", name, err), release())

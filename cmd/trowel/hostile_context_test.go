@@ -90,6 +90,7 @@ func TestHostileContexts(t *testing.T) {
 	}{
 		"context is a file":         {func(s *site) { s.write("f", "") }, []string{"@/f"}, []string{`ctx/f`, `director`}},
 		"context is a FIFO":         {func(s *site) { must(s.t, unix.Mkfifo(s.context+"/f", 0o644)) }, []string{"@/f"}, []string{`ctx/f`}},
+		"context is a device":       {nil, []string{"/dev/zero"}, []string{`/dev/zero`}},
 		"no context":                {nil, []string{"@/absent"}, []string{`ctx/absent`}},
 		"empty name":                {nil, []string{""}, []string{`context`}},
 		"no Dockerfile":             {nil, []string{"@"}, []string{`Dockerfile`}},
