@@ -45,6 +45,7 @@ type Engine struct {
 	targets []*Stage
 	ctx     context.Context         //nolint:containedctx // of the build: what is fetched outlives whoever wanted it first
 	cancel  context.CancelCauseFunc // ends the build
+	abandon context.CancelCauseFunc // ends what is fetched, too
 	failed  bool                    // the build has
 
 	form     rootfs.Form   // of the root file systems on disk
@@ -226,12 +227,14 @@ func (s *Stage) baseOnDirectory(name string) {
 
 // Build builds the target stage of each plan, and all that they need. [Engine.Wait] must be called in any case.
 func (e *Engine) Build(ctx context.Context) ([]*Result, error) {
-	ctx, e.cancel = context.WithCancelCause(ctx)
-	e.ctx = ctx
+	// What is fetched may be wanted after the build is waited for, by a plugin that reads its files.
+	e.ctx, e.abandon = context.WithCancelCause(ctx)
+	ctx, e.cancel = context.WithCancelCause(e.ctx)
 	results, err := e.build(ctx)
 	if err != nil {
 		e.failed = true
 		e.cancel(err)
+		e.abandon(err)
 		// Others may have failed for no other reason than that the first one did.
 		return nil, context.Cause(ctx)
 	}
