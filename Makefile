@@ -8,7 +8,7 @@ PLUGINS       := gitlab jsonnet s3
 
 export CGO_ENABLED = 0
 
-.PHONY: help build plugins test race e2e oracle lint fmt fuzz differ bench quickstart check clean
+.PHONY: help build plugins test race e2e oracle projects lint fmt fuzz differ bench quickstart check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,12 +28,15 @@ race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
 
 e2e: ## as root on a Debian-like machine: real registry, BuildKit as oracle, Docker engine; installs what it needs
-	$(GO) test -tags e2e -count 1 -timeout 40m ./testdata/e2e/...
+	$(GO) test -tags e2e -count 1 -timeout 40m -skip '^TestOracle$$|^TestEndToEnd$$/^projects$$' ./testdata/e2e/...
 	$(GO) test -tags e2e -count 1 -timeout 15m ./host/internal/registry/... ./host/internal/output/... ./host/internal/git/...
 	$(GO) test -tags e2e -count 1 -timeout 15m -run Everywhere ./cmd/trowel
 
 oracle: ## as root on a Debian-like machine: have BuildKit write the golden files of testdata/dockerfiles (CASES='pattern')
 	$(GO) test -tags e2e -count 1 -timeout 20m -run '^TestOracle$$' ./testdata/e2e -update -cases '$(or $(CASES),*)'
+
+projects: ## as root on a Debian-like machine: build projects as people have them, compare with BuildKit and run them
+	$(GO) test -tags e2e -count 1 -timeout 60m -run '^TestEndToEnd$$/^projects$$' ./testdata/e2e
 
 lint: ## run golangci-lint
 	CGO_ENABLED=0 $(GO) run $(GOLANGCI_LINT) run ./...

@@ -37,7 +37,7 @@ func (s *suite) testApt(t *testing.T) {
 	reference := s.compareImages(t, ctx, c, imagediff.Options{Content: aptStamps()})
 
 	t.Run("docker", func(t *testing.T) {
-		docker, err := s.lab.StartDocker(ctx)
+		docker, err := s.docker()
 		if err != nil {
 			t.Fatal(err)
 		}

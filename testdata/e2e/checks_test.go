@@ -17,6 +17,10 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
+// unasked are cases of which each builder may say what is wrong before or after it was asked, or that name what a case has to
+// serve: a Dockerfile that cannot be built, a web server, a frontend.
+var unasked = regexp.MustCompile(`(?m)^(fails|refuses): |@WEB@|^(# )?rows: .*\b(copy\.git|lex\.syntax|lex\.directives|scope\.epoch)\b`)
+
 // testChecks has BuildKit's frontend and Trowel lint, outline and list Dockerfiles, and demands the same text of both: those
 // of the checks, of the corpus and of the scenarios.
 func (s *suite) testChecks(t *testing.T) {
@@ -34,6 +38,9 @@ func (s *suite) testChecks(t *testing.T) {
 			archive, err := txtar.ParseFile(name)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if unasked.Match(archive.Comment) {
+				return
 			}
 			for _, c := range checkCases(t, archive, s.debian) {
 				s.compareAnswers(t, "lint", c)

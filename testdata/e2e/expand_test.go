@@ -74,7 +74,7 @@ func (s *suite) testExpand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours.History, ours.Layers = theirs.History, theirs.Layers
+	ours.History, ours.Layers, ours.MediaTypes = theirs.History, theirs.Layers, theirs.MediaTypes
 	if diff := imagediff.Diff(theirs, ours, imagediff.Options{Since: since}); diff != "" {
 		t.Errorf("%s\nwritten out:\n%s", diff, plain)
 	}

@@ -43,12 +43,8 @@ var releaseEdits = []edit{
 
 // shelfEdits give each team a place of its own in the new cache, and a key that the server wants and the plugin never sees.
 var shelfEdits = []edit{
-	{"main.go", `config.Required("endpoint"), "/")}`, `config.Required("endpoint"), "/") + "/" + config.Required("team")}`},
-	{"main.go", `// cache keeps each`, `var teamKey = []sdk.Header{{Name: "X-Team-Key", Value: "{{secret:team}}"}}
-
-// cache keeps each`},
-	{"main.go", `sdk.HTTPRequest{Method`, `sdk.HTTPRequest{Header: teamKey, Method`},
-	{"main.go", `sdk.TransferPart{Method`, `sdk.TransferPart{Header: teamKey, Method`},
+	{"main.go", `config.Required("endpoint"), "/")`, `config.Required("endpoint"), "/") + "/" + config.Required("team")`},
+	{"main.go", `sdk.HTTPRequest{URL`, `sdk.HTTPRequest{Header: []sdk.Header{{Name: "X-Team-Key", Value: "{{secret:team}}"}}, URL`},
 	{"config.schema.json", `"required": ["endpoint"],`, `"required": ["endpoint", "team"],`},
 	{"config.schema.json", `"properties": {`, `"properties": {
     "team": { "type": "string" },`},

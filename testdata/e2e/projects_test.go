@@ -31,7 +31,7 @@ func kits(t *testing.T, debian string) corpus.Bases {
 // testProjects builds projects as people have them. Each image has to be BuildKit's, and what it runs under a Docker engine
 // has to print what the project's file says.
 func (s *suite) testProjects(t *testing.T) {
-	docker, err := s.lab.StartDocker(t.Context())
+	docker, err := s.docker()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ type suite struct {
 	oracle   buildkit
 	subject  builder
 	reader   *imagediff.Reader
+	docker   func() (*lab.Docker, error) // an engine, started by who wants it first
 }
 
 // openSuite sets everything up and takes it down when t ends.
@@ -47,6 +48,7 @@ func openSuite(t *testing.T, subject string) *suite {
 	})
 	s := &suite{lab: l, reader: imagediff.NewReader()}
 	ctx := t.Context()
+	s.docker = sync.OnceValues(func() (*lab.Docker, error) { return l.StartDocker(ctx) })
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -153,8 +153,9 @@ func (c *canvas) resolve(root, p string) (string, error) {
 
 // maker says how directories are made that nobody copied.
 type maker struct {
-	perm  uint16
-	owner *Owner
+	perm    uint16
+	owner   *Owner
+	without uint16 // bits that are not taken from the directory above
 }
 
 // mkdirAll makes a directory and its missing parents. The path holds no symlinks.
@@ -170,7 +171,7 @@ func (c *canvas) mkdirAll(p string, m maker) error {
 	}
 	parent, _ := c.lookup(filetree.Parent(p))
 	inherited := parent.Mode & filetree.SetGID // as mkdir(2)
-	e := filetree.Entry{Path: p, Type: filetree.Directory, Mode: m.perm | inherited, ModTime: c.modTime}
+	e := filetree.Entry{Path: p, Type: filetree.Directory, Mode: m.perm | inherited&^m.without, ModTime: c.modTime}
 	switch {
 	case m.owner != nil:
 		e.UID, e.GID = m.owner.UID, m.owner.GID

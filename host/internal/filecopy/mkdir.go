@@ -19,8 +19,9 @@ type Directory struct {
 // are followed inside the tree. There are no changes if the directory exists; WORKDIR makes a layer, then an empty one, all
 // the same.
 func Mkdir(dst *filetree.Tree, d Directory) ([]filetree.Change, error) {
-	perm := uint64(0o755)
+	perm, without := uint64(0o755), uint16(0)
 	if d.Mode != "" {
+		without = filetree.SetGID // the mode is meant as it is written
 		var err error
 		if perm, err = strconv.ParseUint(d.Mode, 8, 12); err != nil {
 			return nil, fmt.Errorf("make the directory %q: mode %q is no octal number up to 07777", d.Path, d.Mode)
@@ -29,10 +30,10 @@ func Mkdir(dst *filetree.Tree, d Directory) ([]filetree.Change, error) {
 	c := newCanvas(dst, d.ModTime)
 	at, err := c.resolve("", filetree.Clean(d.Path))
 	if err == nil {
-		err = c.mkdirAll(filetree.Parent(at), maker{perm: 0o755, owner: d.Owner})
+		err = c.mkdirAll(filetree.Parent(at), maker{perm: 0o755, owner: d.Owner, without: without})
 	}
 	if err == nil {
-		err = c.mkdirAll(at, maker{perm: uint16(perm), owner: d.Owner})
+		err = c.mkdirAll(at, maker{perm: uint16(perm), owner: d.Owner, without: without})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make the directory %q: %w", d.Path, err)

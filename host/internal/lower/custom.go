@@ -1,6 +1,7 @@
 package lower
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,7 +135,7 @@ func (l *lowering) apply(c *dockerfile.Custom, x sdk.Effect, step *Step) error {
 		done, err = l.customWrite(*x.Write)
 	case x.Mkdir != nil:
 		dir, fault := l.absolute(x.Mkdir.Path)
-		done = effect.Mkdir{Path: dir, Mode: x.Mkdir.Mode, User: x.Mkdir.Owner}
+		done = effect.Mkdir{Path: dir, Mode: cmp.Or(x.Mkdir.Mode, "0755"), User: x.Mkdir.Owner}
 		err = errors.Join(fault, octal(x.Mkdir.Mode), text(x.Mkdir.Owner))
 	case x.Symlink != nil:
 		at, fault := l.absolute(x.Symlink.Path)

@@ -129,7 +129,7 @@ func TestBlobIsVerified(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), repository.String()+"@"+digestOf(content)) {
 				t.Errorf("error %v does not name the blob", err)
 			}
-			if len(got) == size {
+			if len(got) == size && !bytes.Equal(got, content) { // where the registry sends too much, the right one may have been
 				t.Error("the wrong blob was given out whole")
 			}
 		})
