@@ -42,9 +42,9 @@ func release(t *testing.T, in *Instance) {
 	}
 }
 
-// TestSharing takes a cache twice, by two stores as two processes would have them.
+// TestSharing takes a cache twice, by two stores as two processes would have them. It is not parallel: a process that another
+// test starts holds every lock of this one until it has become another program.
 func TestSharing(t *testing.T) {
-	t.Parallel()
 	for _, tt := range []struct {
 		first, second effect.Sharing
 		same          bool
