@@ -1,0 +1,10 @@
+package executor
+
+import (
+	"context"
+	"errors"
+)
+
+func (l *Launcher) runInPlace(_ context.Context, _ Plain, _ Process) ([]Shift, error) {
+	return nil, errors.New("not built yet")
+}

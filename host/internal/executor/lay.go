@@ -1,0 +1,19 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"os"
+)
+
+// laid is what a process in a plain directory is shown instead of mounts.
+type laid struct{}
+
+// lay puts what the process's mounts show, its /etc/resolv.conf and its /etc/hosts into a plain directory, whose open root
+// is root. aside is the open [Plain.Aside].
+func lay(_ context.Context, _, _ *os.File, _ Process) (*laid, error) {
+	return nil, errors.New("not built yet")
+}
+
+// remove takes it away again, and puts back what it covered.
+func (*laid) remove() error { return nil }
