@@ -35,7 +35,7 @@ func (a *assembly) source(m wireMount) (int, error) {
 	switch m.Kind {
 	case MountTmpfs:
 		return a.tmpfs(m)
-	case MountFile:
+	case MountFile, MountSecret:
 		mode := m.Mode
 		if mode == 0 {
 			mode = 0o444
@@ -107,7 +107,7 @@ func (a *assembly) place(m wireMount, mount int) error {
 	if err != nil {
 		return err
 	}
-	if m.ReadOnly || m.Kind == MountFile {
+	if m.ReadOnly || m.Kind == MountFile || m.Kind == MountSecret {
 		return attachReadOnly(a.root, m.Target, mount)
 	}
 	return attachIn(a.root, m.Target, mount)

@@ -15,5 +15,5 @@ func lay(_ context.Context, _, _ *os.File, _ Process) (*laid, error) {
 	return nil, errors.New("not built yet")
 }
 
-// remove takes it away again, and puts back what it covered.
-func (*laid) remove() error { return nil }
+// remove takes it away again, and puts back what it covered. It tells which files it moved.
+func (*laid) remove() ([]Shift, error) { return nil, nil }

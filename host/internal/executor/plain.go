@@ -55,9 +55,9 @@ func (l *Launcher) RunPlain(ctx context.Context, rung Rung, root Plain, p Proces
 	case RungInPlace:
 		return l.runInPlace(ctx, root, p)
 	case RungSupervised:
-		return nil, l.runSupervised(ctx, root, p)
+		return l.runSupervised(ctx, root, p)
 	case RungChroot:
-		return nil, l.runChroot(ctx, root, p)
+		return l.runChroot(ctx, root, p)
 	}
 	return nil, fmt.Errorf("rung %q has no plain root file system", rung)
 }

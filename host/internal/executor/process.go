@@ -41,6 +41,9 @@ type Process struct {
 
 	// Stdout and Stderr may be the same writer; nil discards. Standard input is /dev/null.
 	Stdout, Stderr io.Writer
+	// Notice is told, in one line, what whoever waits for the process should know: that it waits itself, or that something
+	// which was asked for cannot hold. nil discards.
+	Notice func(text string)
 }
 
 // User is who a process runs as. Supplementary groups are exactly Groups.
@@ -87,6 +90,7 @@ const (
 	MountBind   MountKind = "bind"   // Source or File
 	MountTmpfs  MountKind = "tmpfs"  // an empty file system in memory of at most Size bytes
 	MountFile   MountKind = "file"   // one small file with Content, read-only
+	MountSecret MountKind = "secret" // a file whose Content must never be on a disk
 	MountLayers MountKind = "layers" // Layers, read-only unless they have an Upper
 )
 
@@ -104,8 +108,8 @@ type Mount struct {
 
 	Size     int64 // of a tmpfs, 0 for no limit of its own
 	Content  []byte
-	Mode     uint32 // of a tmpfs or file; 0 means 01777 or 0444
-	UID, GID uint32 // owner of a tmpfs or file
+	Mode     uint32 // of a tmpfs, file or secret; 0 means 01777 or 0444
+	UID, GID uint32 // owner of a tmpfs, file or secret
 }
 
 // ExitError says that the command itself failed.
@@ -198,9 +202,9 @@ func (m Mount) check() error {
 		}
 	case MountLayers:
 		return m.Layers.check()
-	case MountTmpfs, MountFile:
+	case MountTmpfs, MountFile, MountSecret:
 	default:
-		return fmt.Errorf("kind %q: want bind, tmpfs, file or layers", m.Kind)
+		return fmt.Errorf("kind %q: want bind, tmpfs, file, secret or layers", m.Kind)
 	}
 	return nil
 }

@@ -5,6 +5,6 @@ import (
 	"errors"
 )
 
-func (l *Launcher) runSupervised(_ context.Context, _ Plain, _ Process) error {
-	return errors.New("not built yet")
+func (l *Launcher) runSupervised(_ context.Context, _ Plain, _ Process) ([]Shift, error) {
+	return nil, errors.New("not built yet")
 }

@@ -262,7 +262,7 @@ func (b *builder) showSecret(ctx context.Context, m *mounted, x effect.Mount) er
 	}
 	uid, gid := b.engine.owners.OnDisk(uint32(x.UID), uint32(x.GID))
 	m.add(rootfs.Target{Path: x.Target, Type: filetree.Regular}, executor.Mount{
-		Kind: executor.MountFile, Content: value, Mode: uint32(x.Mode), UID: uid, GID: gid,
+		Kind: executor.MountSecret, Content: value, Mode: uint32(x.Mode), UID: uid, GID: gid,
 	})
 	return nil
 }
