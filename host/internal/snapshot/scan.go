@@ -47,6 +47,7 @@ const (
 	noMark mark = iota
 	whiteout
 	opaque
+	untouched // a directory that is not shown
 )
 
 func (f *found) format() uint32 { return f.stat.Mode & unix.S_IFMT }

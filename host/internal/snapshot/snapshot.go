@@ -2,6 +2,9 @@
 //
 // [Upper] reads that from an overlay's upper directory, at a cost of what was changed, and compares it with the tree that
 // the process started from: overlayfs copies whole files up for a changed bit, and may copy what is not changed at all.
+//
+// Where the rootfs is one plain directory, [Take] records what it holds, and [Record.Changes] compares that with what it
+// holds later: it looks at every file, and reads those that look otherwise than before.
 package snapshot
 
 import (

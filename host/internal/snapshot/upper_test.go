@@ -92,16 +92,7 @@ func run(t *testing.T, script string) (string, *filetree.Tree, []filetree.Change
 		t.Fatal(err)
 	}
 	lowerDir, upper := t.TempDir(), t.TempDir()
-	if _, err := rootfs.UnpackMerged(t.Context(), lowerDir, []rootfs.Layer{{Entries: entries, Read: func(_ context.Context, visit func(filetree.Entry, io.Reader) error) error {
-		for _, e := range entries {
-			if err := visit(e, strings.NewReader(source.text[e.Path])); err != nil {
-				return err
-			}
-		}
-		return nil
-	}}}, opts); err != nil {
-		t.Fatal(err)
-	}
+	unpack(t, lowerDir, entries, source)
 	if err := rootfs.MakeUpper(upper, lower, opts); err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +124,22 @@ func run(t *testing.T, script string) (string, *filetree.Tree, []filetree.Change
 	return upper, lower, changes
 }
 
+// unpack makes the base on disk.
+func unpack(t testing.TB, dir string, entries []filetree.Entry, source *contents) {
+	t.Helper()
+	_, err := rootfs.UnpackMerged(t.Context(), dir, []rootfs.Layer{{Entries: entries, Read: func(_ context.Context, visit func(filetree.Entry, io.Reader) error) error {
+		for _, e := range entries {
+			if err := visit(e, strings.NewReader(source.text[e.Path])); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}}, rootfstest.Options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // recordable drops what no layer holds: sockets, the times of directories, and fractions of seconds. It also drops which
 // names are one file: overlayfs forgets that when it copies one up, and may forget it where it has no "trusted" attributes.
 func recordable(lines []string) []string {
@@ -157,17 +164,19 @@ func recordable(lines []string) []string {
 	return out
 }
 
-// TestUpper runs scripts and lists what they change. A digest after "known" says that the content was compared.
-func TestUpper(t *testing.T) {
-	t.Parallel()
+// scripted is a script and what it changes.
+type scripted struct {
+	script string
+	want   []string
+}
+
+// scripts are what both ways to find changes are tried with: they find the same.
+func scripts() map[string]scripted {
 	const (
 		del = "whiteout "
 		new = "file "
 	)
-	tests := map[string]struct {
-		script string
-		want   []string
-	}{
+	return map[string]scripted{
 		"nothing":                                {`true`, nil},
 		"nothing that lasts":                     {`echo >new; mkdir dir; rm new; rmdir dir`, nil},
 		"a directory's time":                     {`touch d; touch d/sub/deep`, nil},
@@ -206,7 +215,12 @@ func TestUpper(t *testing.T) {
 		"a name that sorts between":              {`mkdir a a-b; echo >a/x; echo >a-b/x`, []string{"directory a", new + "a/x", "directory a-b", new + "a-b/x"}},
 		"a directory nobody may enter":           {`mkdir n; echo >n/x; chmod 0 n/x n`, []string{"directory n", new + "n/x"}},
 	}
-	for name, tt := range tests {
+}
+
+// TestUpper runs scripts and lists what they change. A digest after "known" says that the content was compared.
+func TestUpper(t *testing.T) {
+	t.Parallel()
+	for name, tt := range scripts() {
 		t.Run(strings.ReplaceAll(name, ",", ""), func(t *testing.T) {
 			t.Parallel()
 			upper, _, changes := run(t, tt.script)
