@@ -91,26 +91,56 @@ func faultyRelease() []edit {
 	)
 }
 
+// storeLies is a file of the cache in which a store tells lies where the other file says so.
+const storeLies = `package main
+
+import (
+	"context"
+
+	"github.com/trowel-build/trowel/sdk"
+	"github.com/trowel-build/trowel/sdk/objects"
+)
+
+type liar struct {
+	objects.Store
+	endpoint string
+}
+
+func (l liar) GetRecords(ctx context.Context, keys []sdk.Key) ([]sdk.Record, error) {
+	if reach("records") {
+		return []sdk.Record{{Key: "somebody/elses", Value: []byte("x")}}, nil
+	}
+	return l.Store.GetRecords(ctx, keys)
+}
+
+func (l liar) StatBlobs(ctx context.Context, digests []sdk.Digest) ([]sdk.Blob, error) {
+	if reach("blobs") {
+		return []sdk.Blob{{Digest: "sha256:00", Size: -1}}, nil
+	}
+	return l.Store.StatBlobs(ctx, digests)
+}
+
+func (l liar) GetBlob(ctx context.Context, digest sdk.Digest) (sdk.Content, error) {
+	if reach("get") {
+		return sdk.Content{Transfer: &sdk.Transfer{Parts: []sdk.TransferPart{{Method: "GET", URL: l.endpoint, Offset: -5, Length: 1 << 60}}}}, nil
+	}
+	return l.Store.GetBlob(ctx, digest)
+}
+
+func (l liar) PlanPut(ctx context.Context, blob sdk.Blob) (sdk.Transfer, error) {
+	if reach("put") {
+		return sdk.Transfer{Parts: []sdk.TransferPart{{Method: "PUT", URL: l.endpoint, Offset: 1 << 60}, {Method: "DELETE", Length: -1}}}, nil
+	}
+	return l.Store.PlanPut(ctx, blob)
+}
+`
+
 func faultyShelf() []edit {
 	return withFaults(shelfEdits,
 		edit{"fault.go", "", moduleFaults},
-		edit{"main.go", "	return c, config.Err()", "	arm(config)\n	return c, config.Err()"},
-		edit{"main.go", "	var records []sdk.Record", `	if reach("records") {
-		return []sdk.Record{{Key: "somebody/elses", Value: []byte("x")}}, nil
-	}
-	var records []sdk.Record`},
-		edit{"main.go", "	var blobs []sdk.Blob", `	if reach("blobs") {
-		return []sdk.Blob{{Digest: "sha256:00", Size: -1}}, nil
-	}
-	var blobs []sdk.Blob`},
-		edit{"main.go", `	part := sdk.TransferPart{Header: teamKey, Method: "GET"`, `	if reach("get") {
-		return sdk.Content{Transfer: &sdk.Transfer{Parts: []sdk.TransferPart{{Method: "GET", URL: c.endpoint, Offset: -5, Length: 1 << 60}}}}, nil
-	}
-	part := sdk.TransferPart{Header: teamKey, Method: "GET"`},
-		edit{"main.go", `	part := sdk.TransferPart{Header: teamKey, Method: "PUT"`, `	if reach("put") {
-		return sdk.Transfer{Parts: []sdk.TransferPart{{Method: "PUT", URL: c.endpoint, Offset: 1 << 60}, {Method: "DELETE", Length: -1}}}, nil
-	}
-	part := sdk.TransferPart{Header: teamKey, Method: "PUT"`},
+		edit{"lies.go", "", storeLies},
+		edit{"main.go", "	return objects.Store{", "	arm(config)\n	return liar{objects.Store{"},
+		edit{"main.go", "	}}, config.Err()", "	}}, endpoint}, config.Err()"},
 	)
 }
 
