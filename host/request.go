@@ -85,6 +85,11 @@ type Request struct {
 	Allow []string
 	// ExtraHosts are lines of the /etc/hosts that RUN sees: "host:ip".
 	ExtraHosts []string
+	// Ulimits are limits of RUN, as docker writes them: "nofile=1024:2048", soft and hard, or one number for both; -1 is
+	// none. Of several for one resource the last counts.
+	Ulimits []string
+	// ShmSize is the bytes that /dev/shm of RUN may take; 0 means 64 MiB.
+	ShmSize int64
 	// Isolation of RUN: "auto" or "namespaces".
 	Isolation string
 

@@ -57,6 +57,12 @@ func (b *build) runOptions() (stage.Run, error) {
 	default:
 		return r, fmt.Errorf(`network %q: want "default", "host" or "none"`, b.Network)
 	}
+	if r.ShmSize = b.ShmSize; r.ShmSize < 0 {
+		return r, fmt.Errorf("size %d of /dev/shm: want 0 or more", b.ShmSize)
+	}
+	if r.Limits, err = parseUlimits(b.Ulimits); err != nil {
+		return r, err
+	}
 	if r.ResolvConf, err = os.ReadFile("/etc/resolv.conf"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return r, fmt.Errorf("read the machine's name servers: %w", err)
 	}

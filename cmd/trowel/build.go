@@ -190,7 +190,7 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 	r := host.Request{
 		Context: dir, Dockerfile: f.file, Stdin: p.stdin, Stdout: p.stdout, Target: f.target, Platforms: f.platforms,
 		Annotations: f.annotations, Tags: f.tags, Outputs: f.outputs, Push: host.Switch(f.push),
-		NoCache: host.Switch(f.noCache), NoCacheFor: f.noCacheFor, Network: f.network, Allow: f.allow, ExtraHosts: f.addHosts, Jobs: f.jobs,
+		NoCache: host.Switch(f.noCache), NoCacheFor: f.noCacheFor, Network: f.network, Allow: f.allow, ExtraHosts: f.addHosts, Jobs: f.jobs, Ulimits: f.ulimits,
 		Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(),
 		Compression: first(f.compression, settings.Build.Compression), CompressionLevel: settings.Build.CompressionLevel,
 		WorkDir: first(f.workDir, settings.Build.WorkDir), Isolation: first(f.isolation, settings.Build.Isolation),
@@ -203,6 +203,13 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 	var err error
 	if r.TreeMemory, err = treeMemory(f, settings); err != nil {
 		return r, err
+	}
+	if f.shmSize != "" {
+		n, err := config.ParseDockerSize(f.shmSize)
+		if err != nil {
+			return r, usageError{fmt.Errorf("--shm-size: %w", err)}
+		}
+		r.ShmSize = int64(n)
 	}
 	if r.BuildArgs, err = p.buildArgs(f); err != nil {
 		return r, err

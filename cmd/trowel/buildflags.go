@@ -15,10 +15,10 @@ type buildFlags struct {
 	tags, buildArgs, contexts            []string
 	labels, annotations, outputs         []string
 	noCacheFor, addHosts                 []string
-	secrets, ssh, allow                  []string
+	secrets, ssh, allow, ulimits         []string
 	progress, metadataFile, iidFile      string
 	config, cacheDir, workDir, isolation string
-	treeMemory                           string
+	treeMemory, shmSize                  string
 	compression                          string
 	compressionLevel, jobs               int
 	push, noCache, quiet                 bool
@@ -42,6 +42,8 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.network, "network", "default", "the network of RUN: default, host or none")
 	flags.StringSliceVar(&f.allow, "allow", nil, "let RUN have what it asks for: network.host, security.insecure")
 	flags.StringArrayVar(&f.addHosts, "add-host", nil, "add a line to the /etc/hosts that RUN sees: `HOST:IP`")
+	flags.StringVar(&f.shmSize, "shm-size", "", "let /dev/shm of RUN take this `SIZE` (default: 64m)")
+	flags.StringArrayVar(&f.ulimits, "ulimit", nil, "limit what a process of RUN may use: `NAME=SOFT[:HARD]`, such as nofile=1024:2048; -1 is no limit (default: the builder's)")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "give the build a secret: `id=ID[,src=FILE|,env=NAME]`")
 	flags.StringArrayVar(&f.ssh, "ssh", nil, "give the build an SSH agent, or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
 	flags.BoolVar(&f.noCache, "no-cache", false, "build every step anew; what is built is stored all the same")
@@ -100,9 +102,7 @@ var refused = []struct {
 	{name: "rm", reason: "there are no intermediate containers to keep", isBool: true, harmless: []string{"true"}},
 	{name: "sbom", reason: "SBOM attestations are not made yet", harmless: []string{"false", "disabled=true"}},
 	{name: "security-opt", reason: "the isolation of RUN is chosen with --isolation"},
-	{name: "shm-size", reason: "the size of /dev/shm in RUN cannot be chosen yet"},
 	{name: "squash", reason: "layers are not squashed: it would defeat the cache of whoever pulls the image", isBool: true},
-	{name: "ulimit", reason: "the limits of RUN are those of the builder"},
 }
 
 // refusedValue is a flag that is an error to set, unless to a value that asks for nothing.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host"
 )
@@ -120,6 +121,8 @@ func (s *scenarios) condition(name string) (bool, error) {
 		return manyIDs(), nil
 	case "root":
 		return os.Getuid() == 0, nil
+	case "raise":
+		return mayRaiseLimits(), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
@@ -133,6 +136,16 @@ func canRun() bool {
 	doctor := exec.Command("trowel", "doctor", "--work-dir", dir)
 	doctor.Env = append(os.Environ(), "HOME="+dir)
 	return doctor.Run() == nil
+}
+
+// mayRaiseLimits says whether a hard limit can be raised: by CAP_SYS_RESOURCE in the machine's first user namespace, which
+// containers have not.
+func mayRaiseLimits() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	name, err := os.Readlink("/proc/self/ns/user")
+	return err == nil && name == "user:[4026531837]" && unix.Capget(&header, &data[0]) == nil &&
+		data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
 }
 
 // manyIDs says whether files can have other owners than this user: for root, and for whom newuidmap gives IDs.

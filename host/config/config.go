@@ -75,6 +75,9 @@ type Size = size.Bytes
 // ParseSize reads a size.
 func ParseSize(text string) (Size, error) { return size.Parse(text) }
 
+// ParseDockerSize reads a size as flags of docker have it, where "1GB" is 1024³ bytes.
+func ParseDockerSize(text string) (Size, error) { return size.ParseDocker(text) }
+
 // Sources says where a configuration is read from.
 type Sources struct {
 	// Files are read in this order, later ones winning. One that does not exist or cannot be read is passed over.

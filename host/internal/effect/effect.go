@@ -29,12 +29,22 @@ type Exec struct {
 	User     string // as USER says it: "", "name", "uid", "user:group"
 	Network  Network
 	Security Security
+	// Limits are those of setrlimit(2) that are not the builder's.
+	Limits []Limit
+	// ShmSize is the bytes that /dev/shm may take; 0 means the usual.
+	ShmSize int64
 	// Hosts is the /etc/hosts that the process sees.
 	Hosts string
 	// Scripts are files that the process sees read-only below /dev/pipes while it runs: heredocs that start with "#!".
 	Scripts []File
 	// Mounts are made in the order of their targets.
 	Mounts []Mount
+}
+
+// Limit bounds what a process may use of a resource, which is named as docker names it; -1 is no bound.
+type Limit struct {
+	Name       string
+	Soft, Hard int64
 }
 
 // Network is what a process can reach.

@@ -11,6 +11,7 @@ type assembly struct {
 	ids     identities
 	proc    Proc
 	allowed Privileges
+	shmSize int64
 	scratch *scratch
 	root    int   // the overlay's root
 	dev     int   // the root of the mount on /dev
@@ -22,7 +23,7 @@ func assemble(o order, ids identities) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return &SetupError{Call: "make mounts private", Err: err, Hint: hintMount(err)}
 	}
-	a := &assembly{ids: ids, proc: o.Process.Proc, allowed: o.Process.Privileges}
+	a := &assembly{ids: ids, proc: o.Process.Proc, allowed: o.Process.Privileges, shmSize: o.Process.ShmSize}
 	var err error
 	if a.scratch, err = newScratch(o.Root.Merged); err != nil {
 		return err

@@ -18,6 +18,9 @@ func become(p wireProcess, say *reporter) error {
 		return err
 	}
 	resetSignals()
+	if err := lower(p.Limits); err != nil {
+		return err
+	}
 	err = unix.Exec(path, p.Args, p.Env)
 	return explainExec(p.Args[0], path, err)
 }

@@ -12,7 +12,8 @@ import (
 func (p Process) wire() (wireProcess, []*os.File, error) {
 	w := wireProcess{
 		Args: p.Args, Env: p.Env, Dir: p.Dir, User: p.User, Network: p.Network, Privileges: p.Privileges, Hostname: p.Hostname,
-		Proc: p.Proc, ResolvConf: p.ResolvConf, SetResolv: p.ResolvConf != nil, Hosts: p.Hosts, SetHost: p.Hosts != nil,
+		Proc: p.Proc, Limits: p.Limits, ShmSize: p.ShmSize,
+		ResolvConf: p.ResolvConf, SetResolv: p.ResolvConf != nil, Hosts: p.Hosts, SetHost: p.Hosts != nil,
 	}
 	var files []*os.File
 	for _, m := range p.Mounts {

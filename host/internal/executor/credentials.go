@@ -70,6 +70,9 @@ func confine(ids identities, p wireProcess) error {
 	if err := ownOutput(p.User); err != nil {
 		return err
 	}
+	if err := raise(p.Limits); err != nil {
+		return err
+	}
 	entered := goTo(p.Dir)
 	become := becomeConfined
 	if p.Privileges == PrivilegesBuilder {

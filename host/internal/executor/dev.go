@@ -1,7 +1,9 @@
 package executor
 
 import (
+	"cmp"
 	"errors"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,19 +84,23 @@ func (a *assembly) makeDevice(d device) error {
 	return nil
 }
 
+// defaultShmSize is Docker's.
+const defaultShmSize = 64 << 20
+
 func (a *assembly) mountBelowDev() error {
 	const safe = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
 	terminals := []option{{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}
 	if mapped(a.ids.gids, 5) { // the group tty
 		terminals = append(terminals, option{"gid", "5"})
 	}
+	shared := []option{{"source", "shm"}, {"mode", "1777"}, {"size", strconv.FormatInt(cmp.Or(a.shmSize, defaultShmSize), 10)}}
 	for _, m := range []struct {
 		name, kind string
 		attrs      int
 		options    []option
 	}{
 		{"pts", "devpts", safe, terminals},
-		{"shm", "tmpfs", safe | unix.MOUNT_ATTR_NODEV, []option{{"mode", "1777"}, {"size", "65536k"}}},
+		{"shm", "tmpfs", safe | unix.MOUNT_ATTR_NODEV, shared},
 		{"mqueue", "mqueue", safe | unix.MOUNT_ATTR_NODEV, nil},
 	} {
 		mount, err := newMount(m.kind, m.attrs, m.options...)

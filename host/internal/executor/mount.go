@@ -2,6 +2,7 @@ package executor
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,12 +12,16 @@ import (
 // option is a file system's mount option. Flags have no value.
 type option struct{ key, value string }
 
-// newMount makes a file system that is attached nowhere yet.
+// newMount makes a file system that is attached nowhere yet. As with mount(8), its source in /proc/mounts is its kind unless
+// an option says otherwise.
 func newMount(kind string, attrs int, options ...option) (int, error) {
 	call := "mount " + kind
 	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, failure(call, "", err)
+	}
+	if !slices.ContainsFunc(options, func(o option) bool { return o.key == "source" }) {
+		options = append(options, option{"source", kind})
 	}
 	for _, o := range options {
 		if o.value == "" {

@@ -51,6 +51,9 @@ func (l *Launcher) RunPlain(ctx context.Context, rung Rung, root Plain, p Proces
 	if err := errors.Join(root.check(), p.check()); err != nil {
 		return nil, err
 	}
+	if p.ShmSize > 0 {
+		return nil, &SetupError{Call: "size /dev/shm", Err: fmt.Errorf("isolation %q mounts nothing there", rung), Hint: "leave out --shm-size"}
+	}
 	switch rung {
 	case RungInPlace:
 		return l.runInPlace(ctx, root, p)

@@ -33,6 +33,10 @@ type Process struct {
 	Privileges Privileges
 	Hostname   string
 	Proc       Proc
+	// Limits are set in order; what they do not name is the builder's.
+	Limits []Limit
+	// ShmSize is the bytes that /dev/shm may take; 0 means 64 MiB.
+	ShmSize int64
 	// Mounts are made in order, after /proc, /dev and /sys. Every target must exist, except below /dev, which is the
 	// executor's own: nothing is ever created in Upper.
 	Mounts []Mount
@@ -179,6 +183,14 @@ func (p Process) check() error {
 	case ProcAuto, ProcFresh, ProcBound:
 	default:
 		return fmt.Errorf("proc %q: want fresh or bound", p.Proc)
+	}
+	if p.ShmSize < 0 {
+		return fmt.Errorf("size %d of /dev/shm: want 0 or more", p.ShmSize)
+	}
+	for _, l := range p.Limits {
+		if err := l.Check(); err != nil {
+			return err
+		}
 	}
 	for _, m := range p.Mounts {
 		if err := m.check(); err != nil {

@@ -42,6 +42,8 @@ type wireProcess struct {
 	Privileges         Privileges
 	Hostname           string
 	Proc               Proc
+	Limits             []Limit
+	ShmSize            int64
 	Mounts             []wireMount
 	ResolvConf, Hosts  []byte
 	SetResolv, SetHost bool

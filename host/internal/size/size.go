@@ -20,6 +20,20 @@ func (s *Bytes) UnmarshalText(text []byte) error {
 // Parse reads a size such as "512MiB", "2GB", "10g" or "4096". The units k, m, g and t without an "iB" are powers of 1024
 // too, as docker has them; those with a "B" alone are powers of 1000.
 func Parse(text string) (Bytes, error) {
+	return parse(text, factorOf)
+}
+
+// ParseDocker reads a size as flags of docker have it: the units with a "B" alone are powers of 1024 as well.
+func ParseDocker(text string) (Bytes, error) {
+	return parse(text, func(unit string) (float64, bool) {
+		if len(unit) == 2 {
+			unit = strings.TrimSuffix(unit, "b")
+		}
+		return factorOf(unit)
+	})
+}
+
+func parse(text string, factorOf func(unit string) (float64, bool)) (Bytes, error) {
 	number := strings.TrimRight(text, "kKmMgGtTiIbB ")
 	n, err := strconv.ParseFloat(number, 64)
 	factor, ok := factorOf(strings.ToLower(strings.TrimSpace(text[len(number):])))

@@ -144,7 +144,7 @@ func (e *Engine) complete(effects []effect.Effect) []effect.Effect {
 			if x.Network != effect.NetworkNone {
 				x.Network = effect.NetworkHost
 			}
-			x.Hosts = e.Run.Hosts
+			x.Hosts, x.Limits, x.ShmSize = e.Run.Hosts, e.Run.Limits, e.Run.ShmSize
 			effects[i] = x
 		case effect.Copy:
 			x.Time = e.epoch()

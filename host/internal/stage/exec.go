@@ -89,6 +89,7 @@ func (b *builder) start(ctx context.Context, st *step, x effect.Exec) (root exec
 		User:    executor.User{UID: user.UID, GID: user.GID, Groups: user.Groups},
 		Network: network(x.Network), Privileges: privileges(x.Security), Hostname: e.Run.Hostname,
 		Mounts: append(scripts(x.Scripts), shown.at(targets)...), ResolvConf: e.Run.ResolvConf, Hosts: []byte(x.Hosts),
+		Limits: limits(x.Limits), ShmSize: x.ShmSize,
 		Stdout: out("stdout"), Stderr: out("stderr"),
 	})
 	if exit, ok := errors.AsType[*executor.ExitError](err); ok {
@@ -210,6 +211,14 @@ func privileges(s effect.Security) executor.Privileges {
 		return executor.PrivilegesBuilder
 	}
 	return executor.PrivilegesContainer
+}
+
+func limits(all []effect.Limit) []executor.Limit {
+	var out []executor.Limit
+	for _, l := range all {
+		out = append(out, executor.Limit(l))
+	}
+	return out
 }
 
 // scripts are a process's heredocs as mounts.

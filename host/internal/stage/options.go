@@ -97,6 +97,8 @@ type Run struct {
 	Hostname   string
 	ResolvConf []byte
 	Hosts      string
+	Limits     []effect.Limit
+	ShmSize    int64
 }
 
 // ImageKey names an image for a platform.
