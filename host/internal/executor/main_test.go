@@ -28,6 +28,7 @@ const (
 	envIDs    = "TROWEL_TEST_IDS"    // how many IDs must be mapped
 	envSetUp  = "TROWEL_TEST_SET_UP" // what to change before the tests, in a mount namespace of their own: see setUp
 	envEnter  = "TROWEL_TEST_ENTER"  // root is to enter a user namespace too
+	envSwaps  = "TROWEL_TEST_SWAPS"  // swap without end: see TestSwapKilled
 	envNested = "TROWEL_TEST_NESTED" // be a program that enters a user namespace: see TestEnterUserNamespace
 )
 
@@ -58,6 +59,9 @@ func runTests(m *testing.M) int {
 			return 1
 		}
 		return code
+	}
+	if root := os.Getenv(envSwaps); root != "" {
+		return endlessSwaps(root)
 	}
 	if os.Getenv(envHold) != "" {
 		return holdStep(os.Getenv(envHold))

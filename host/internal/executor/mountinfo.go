@@ -14,9 +14,9 @@ type mountPoint struct {
 	Kind string // of file system
 }
 
-// mountPoints are all that this process sees, in the order in which they were mounted.
+// mountPoints are all that this thread sees, in the order in which they were mounted.
 func mountPoints() ([]mountPoint, error) {
-	text, err := os.ReadFile("/proc/self/mountinfo")
+	text, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, failure("read mounts", "", err)
 	}

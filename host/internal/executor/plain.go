@@ -26,6 +26,9 @@ type Plain struct {
 	// Aside is the absolute path of an empty directory outside Dir and on its file system: it takes, while the process runs,
 	// what mounts cover. It is empty again afterwards.
 	Aside string
+	// Keep are absolute paths that the builder reads by their names while a process runs in [RungInPlace]: they stay where
+	// they are. The directories that Dir and Aside lie in stay without being named.
+	Keep []string
 }
 
 // Shift is a file, not a directory, that the executor moved: its status change time is other than before, though no process
