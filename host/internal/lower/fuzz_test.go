@@ -1,12 +1,10 @@
 package lower
 
 import (
-	"errors"
 	"path"
 	"strings"
 	"testing"
 
-	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/effect"
 )
 
@@ -22,20 +20,7 @@ func FuzzMount(f *testing.F) {
 		if strings.ContainsAny(text, "\n\r \t<") {
 			return // another flag, or another line
 		}
-		all, _, err := lowerAll(t, given{text: "FROM scratch AS a\nFROM scratch\nARG x=y\nWORKDIR /w\nRUN --mount=" + text + " true\n"})
-		if err != nil {
-			if e, ok := errors.AsType[*dockerfile.Error](err); !ok || e.Err == nil {
-				t.Fatalf("error %v is no *dockerfile.Error", err)
-			}
-			return
-		}
-		for _, l := range all {
-			for _, step := range l.Steps {
-				for _, e := range step.Effects {
-					checkMounts(t, e)
-				}
-			}
-		}
+		eachEffect(t, given{text: "FROM scratch AS a\nFROM scratch\nARG x=y\nWORKDIR /w\nRUN --mount=" + text + " true\n"}, checkMounts)
 	})
 }
 

@@ -62,21 +62,27 @@ func FuzzStage(f *testing.F) {
 		f.Add(string(text), "A", "b")
 	}
 	f.Fuzz(func(t *testing.T, text, name, value string) {
-		all, _, err := lowerAll(t, given{text: text, buildArgs: map[string]string{"_" + name: value}})
-		if err != nil {
-			if e, ok := errors.AsType[*dockerfile.Error](err); !ok || e.File == "" || e.Err == nil {
-				t.Fatalf("error %v is no *dockerfile.Error", err)
-			}
-			return
-		}
-		for _, l := range all {
-			for _, step := range l.Steps {
-				for _, e := range step.Effects {
-					checkPaths(t, e)
-				}
-			}
-		}
+		eachEffect(t, given{text: text, buildArgs: map[string]string{"_" + name: value}}, checkPaths)
 	})
+}
+
+// eachEffect has all effects of a Dockerfile checked, or else its error.
+func eachEffect(t *testing.T, g given, check func(*testing.T, effect.Effect)) {
+	t.Helper()
+	all, _, err := lowerAll(t, g)
+	if err != nil {
+		if e, ok := errors.AsType[*dockerfile.Error](err); !ok || e.File == "" || e.Err == nil {
+			t.Fatalf("error %v is no *dockerfile.Error", err)
+		}
+		return
+	}
+	for _, l := range all {
+		for _, step := range l.Steps {
+			for _, e := range step.Effects {
+				check(t, e)
+			}
+		}
+	}
 }
 
 func checkPaths(t *testing.T, e effect.Effect) {
