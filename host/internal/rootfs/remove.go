@@ -34,6 +34,14 @@ func RemoveAll(dir string) error {
 	return errors.Join(err, parent.Close())
 }
 
+// RemoveAt is [RemoveAll] of what has a name in an open directory, which may be open as a path only.
+func RemoveAt(dirfd int, name string) error {
+	if err := removeAt(dirfd, name); err != nil {
+		return fmt.Errorf("remove %q: %w", name, err)
+	}
+	return nil
+}
+
 // removeAt deletes what name is in an open directory.
 func removeAt(dirfd int, name string) error {
 	err := unix.Unlinkat(dirfd, name, 0)
@@ -45,6 +53,25 @@ func removeAt(dirfd int, name string) error {
 	}
 	r := remover{spare: make(chan struct{}, removers)}
 	return r.tree(dirfd, name)
+}
+
+// Empty deletes what is in an open directory, wherever it lies, and leaves the directory.
+func Empty(fd int) error {
+	again, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("empty directory: %w", err)
+	}
+	dir := os.NewFile(uintptr(again), ".")
+	names, err := dir.Readdirnames(-1)
+	if err := errors.Join(err, dir.Close()); err != nil {
+		return fmt.Errorf("empty directory: %w", err)
+	}
+	for _, name := range names {
+		if err := removeAt(fd, name); err != nil {
+			return fmt.Errorf("empty directory: %w", err)
+		}
+	}
+	return nil
 }
 
 // removers is how many goroutines help with a removal, which waits for the disk's journal more than for a processor.

@@ -31,13 +31,10 @@ type Stubs struct {
 // target below another's is found there; what is mounted on the other hides it, so that is for the caller to order.
 func MakeStubs(dir string, tree *filetree.Tree, targets []Target, opts Options) (Stubs, error) {
 	p := stubPlan{edited: tree, needed: map[string]bool{}}
-	stubs := Stubs{Targets: make([]string, 0, len(targets))}
-	for _, t := range targets {
-		at, err := p.target(t)
-		if err != nil {
-			return Stubs{}, fmt.Errorf("prepare the mount target %q: %w", t.Path, err)
-		}
-		stubs.Targets = append(stubs.Targets, at)
+	resolved, err := p.targets(targets)
+	stubs := Stubs{Targets: resolved}
+	if err != nil {
+		return Stubs{}, err
 	}
 	if len(p.needed) == 0 {
 		return stubs, nil
@@ -47,6 +44,12 @@ func MakeStubs(dir string, tree *filetree.Tree, targets []Target, opts Options) 
 		return Stubs{}, fmt.Errorf("make mount targets: %w", err)
 	}
 	return stubs, nil
+}
+
+// ResolveTargets says where mount targets are in a tree, or would be if they were made, as [MakeStubs] does.
+func ResolveTargets(tree *filetree.Tree, targets []Target) ([]string, error) {
+	p := stubPlan{edited: tree, needed: map[string]bool{}}
+	return p.targets(targets)
 }
 
 // MakeUpper gives an existing, empty directory the looks of the tree's root directory, which it is going to cover as an
@@ -65,6 +68,18 @@ func MakeUpper(dir string, tree *filetree.Tree, opts Options) (err error) {
 type stubPlan struct {
 	edited *filetree.Tree
 	needed map[string]bool // paths of the edited tree that the stub directory has to have
+}
+
+func (p *stubPlan) targets(targets []Target) ([]string, error) {
+	all := make([]string, 0, len(targets))
+	for _, t := range targets {
+		at, err := p.target(t)
+		if err != nil {
+			return nil, fmt.Errorf("prepare the mount target %q: %w", t.Path, err)
+		}
+		all = append(all, at)
+	}
+	return all, nil
 }
 
 func (p *stubPlan) target(t Target) (string, error) {
