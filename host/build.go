@@ -18,6 +18,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/cachemount"
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
+	"github.com/trowel-build/trowel/host/internal/executor"
 	"github.com/trowel-build/trowel/host/internal/layer"
 	"github.com/trowel-build/trowel/host/internal/plan"
 	"github.com/trowel-build/trowel/host/internal/progress"
@@ -131,7 +132,10 @@ type build struct {
 
 	// cannotRun is why no process can be run here; the Launcher is nil then.
 	cannotRun error
-	created   time.Time
+	// rung is how processes are isolated where their root file system is a plain directory, and notice what is to be said of it.
+	rung    executor.Rung
+	notice  string
+	created time.Time
 }
 
 func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Result, err error) {
@@ -250,11 +254,7 @@ func (b *build) check() (err error) {
 	if b.Jobs < 0 {
 		return fmt.Errorf("jobs %d: want 0 or more", b.Jobs)
 	}
-	switch b.Isolation {
-	case "", "auto", "namespaces":
-		return nil
-	}
-	return fmt.Errorf(`isolation %q: want "auto" or "namespaces"`, b.Isolation)
+	return checkIsolation(b.Isolation)
 }
 
 // registries are the request's settings, with those that outputs ask for.
@@ -303,7 +303,7 @@ func (b *build) parse(ctx context.Context) error {
 func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stage.Engine, error) {
 	o := b.engineOptions(b.plans, lowered)
 	o.Publish = publish
-	if lowered.runs() {
+	if lowered.runs() && b.rung == "" {
 		var budget int64
 		if b.memory, budget = openTreeMemory(b.treeMemory()); b.memory != nil {
 			o.Memory = stage.NewMemory(b.memory.trees, budget)
@@ -316,7 +316,7 @@ func (b *build) engineOptions(plans []*plan.Plan, lowered loweredStages) stage.O
 	return stage.Options{
 		Plans: plans, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.forStages(), Remotes: b.remotes,
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
-		Launcher: b.Launcher, CannotRun: b.cannotRun, Run: b.run, Progress: b.progress(),
+		Launcher: b.Launcher, CannotRun: b.cannotRun, Rung: b.rung, Notice: b.notice, Run: b.run, Progress: b.progress(),
 		Form: b.form, Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
 		Secrets: b.secrets, Agents: b.agents, CacheMounts: b.cacheMounts,
 	}

@@ -90,7 +90,7 @@ type Request struct {
 	Ulimits []string
 	// ShmSize is the bytes that /dev/shm of RUN may take; 0 means 64 MiB.
 	ShmSize int64
-	// Isolation of RUN: "auto" or "namespaces".
+	// Isolation of RUN is one of [Isolations].
 	Isolation string
 
 	// CacheMounts says where the caches of RUN --mount=type=cache are kept.

@@ -1,15 +1,12 @@
 package host
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strings"
 	"unicode"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/executor"
@@ -90,47 +87,6 @@ func hosts(own string, extra []string) (string, error) {
 		text.WriteString(ip + "\t" + name + "\n")
 	}
 	return text.String(), nil
-}
-
-// permit finds out, before anything is pulled, whether the processes of the build can be run here and how.
-func (b *build) permit(ctx context.Context, lowered loweredStages) error {
-	if b.Launcher == nil || !lowered.runs() {
-		return nil
-	}
-	ns, err := b.Launcher.UserNamespace()
-	if err != nil || ns.Own || mayMount() {
-		return err
-	}
-	report, err := b.Launcher.Probe(ctx, b.work.trees)
-	if err != nil {
-		return err
-	}
-	switch report.Rung {
-	case executor.RungNamespaces:
-		return nil
-	case executor.RungUserNamespace:
-		return ErrNeedsUserNamespace
-	}
-	var tried []error
-	for _, a := range report.Attempts {
-		tried = append(tried, fmt.Errorf("%s: %w", a.Rung, a.Err))
-	}
-	// What a cache has need not be run.
-	b.Launcher, b.cannotRun = nil, &Error{
-		fmt.Errorf("run processes here: %w", errors.Join(tried...)),
-		"trowel doctor tells what this machine permits; a Dockerfile without RUN builds anywhere",
-	}
-	return nil
-}
-
-// mayMount says whether the process has CAP_SYS_ADMIN, and with it all that running a process takes.
-func mayMount() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return false
-	}
-	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // layerForm says what else is done to the image's layers.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/trowel-build/trowel/host"
 )
 
 // buildFlags are the values of build's flags.
@@ -62,7 +64,7 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.noLocalCache, "no-local-cache", false, "neither read nor write the local cache")
 	flags.StringVar(&f.workDir, "work-dir", "", "keep what the build needs while it runs in this `DIR` (default: beside the cache)")
 	flags.StringVar(&f.treeMemory, "tree-memory", "", "hold up to this `SIZE` of unpacked layers in memory while RUN runs; 0 holds none (default: a quarter of what is free, at most 2GiB)")
-	flags.StringVar(&f.isolation, "isolation", "", "how RUN is isolated: auto or namespaces")
+	flags.StringVar(&f.isolation, "isolation", "", "how RUN is isolated: "+strings.Join(host.Isolations(), ", "))
 	flags.StringVar(&f.compression, "compression", "", "compress layers with gzip, zstd or none")
 	flags.IntVar(&f.compressionLevel, "compression-level", 0, "how hard to compress, on the codec's own scale; 0 is Trowel's default")
 	flags.IntVar(&f.jobs, "jobs", 0, "build at most this many stages at once (default: as many as can be)")

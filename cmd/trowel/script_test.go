@@ -123,6 +123,8 @@ func (s *scenarios) condition(name string) (bool, error) {
 		return os.Getuid() == 0, nil
 	case "raise":
 		return mayRaiseLimits(), nil
+	case "chroot":
+		return hasInitially(unix.CAP_SYS_CHROOT, unix.CAP_MKNOD), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
@@ -140,12 +142,22 @@ func canRun() bool {
 
 // mayRaiseLimits says whether a hard limit can be raised: by CAP_SYS_RESOURCE in the machine's first user namespace, which
 // containers have not.
-func mayRaiseLimits() bool {
+func mayRaiseLimits() bool { return hasInitially(unix.CAP_SYS_RESOURCE) }
+
+// hasInitially says whether this process has capabilities in the machine's first user namespace.
+func hasInitially(capabilities ...uint) bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	name, err := os.Readlink("/proc/self/ns/user")
-	return err == nil && name == "user:[4026531837]" && unix.Capget(&header, &data[0]) == nil &&
-		data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
+	if err != nil || name != "user:[4026531837]" || unix.Capget(&header, &data[0]) != nil {
+		return false
+	}
+	for _, c := range capabilities {
+		if data[c/32].Effective&(1<<(c%32)) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // manyIDs says whether files can have other owners than this user: for root, and for whom newuidmap gives IDs.

@@ -56,7 +56,7 @@ type Build struct {
 	Compression string `toml:"compression"`
 	// CompressionLevel is the codec's own scale; 0 means its default here.
 	CompressionLevel int `toml:"compression-level"`
-	// Isolation of RUN: auto or namespaces.
+	// Isolation of RUN: auto, namespaces, inplace, supervised or chroot.
 	Isolation string `toml:"isolation"`
 	// CacheDir holds the local cache; empty means trowel below the user's cache directory.
 	CacheDir string `toml:"cache-dir"`
@@ -222,7 +222,7 @@ func (c Config) validate() error {
 	if err := c.Proxy.Validate(); err != nil {
 		return err
 	}
-	return oneOf("build.isolation", c.Build.Isolation, "auto", "namespaces")
+	return oneOf("build.isolation", c.Build.Isolation, "auto", "namespaces", "inplace", "supervised", "chroot")
 }
 
 func oneOf(key, value string, valid ...string) error {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// become replaces this process by the command. It returns only where that fails.
-func become(p wireProcess, say *reporter) error {
+// execute replaces this process by the command. It returns only where that fails.
+func execute(p wireProcess, say *reporter) error {
 	path, err := lookUp(p.Args[0], p.Env)
 	if err != nil {
 		return err

@@ -66,7 +66,7 @@ func capabilities() []uint {
 
 // confine turns this thread into the command's user in the command's directory, with nothing that it does not need. Order
 // matters: each step needs what a later one gives away.
-func confine(ids identities, p wireProcess) error {
+func confine(ids identities, p wireProcess, become func(identities, User) error) error {
 	if err := ownOutput(p.User); err != nil {
 		return err
 	}
@@ -74,10 +74,6 @@ func confine(ids identities, p wireProcess) error {
 		return err
 	}
 	entered := goTo(p.Dir)
-	become := becomeConfined
-	if p.Privileges == PrivilegesBuilder {
-		become = becomePrivileged
-	}
 	if err := become(ids, p.User); err != nil {
 		return err
 	}
@@ -100,13 +96,13 @@ func becomeConfined(ids identities, u User) error {
 	if err := filterCalls(); err != nil {
 		return err
 	}
-	if err := boundCapabilities(); err != nil {
+	if err := boundCapabilities(capabilities()); err != nil {
 		return err
 	}
 	if err := becomeUser(ids, u); err != nil {
 		return err
 	}
-	return setCapabilities(u)
+	return setCapabilities(u, capabilities())
 }
 
 // goTo changes to a directory, and makes one that is missing, as BuildKit does: the working directory of an image need not
@@ -150,9 +146,9 @@ func enterDirectory(dir string, entered error) error {
 }
 
 // boundCapabilities limits what any later program, a set-user-ID one too, can ever have.
-func boundCapabilities() error {
+func boundCapabilities(rights []uint) error {
 	keep := uint64(0)
-	for _, c := range capabilities() {
+	for _, c := range rights {
 		keep |= 1 << c
 	}
 	for c := uint(0); c < 64; c++ {
@@ -192,10 +188,10 @@ func becomeUser(ids identities, u User) error {
 
 // setCapabilities gives root what execve would give it anyway and others nothing. Inheritable ones are none, or a file
 // could turn them into permitted ones (CVE-2022-27651); ambient ones go with them.
-func setCapabilities(u User) error {
+func setCapabilities(u User, rights []uint) error {
 	var data [2]unix.CapUserData
 	if u.UID == 0 {
-		for _, c := range capabilities() {
+		for _, c := range rights {
 			data[c/32].Permitted |= 1 << (c % 32)
 			data[c/32].Effective |= 1 << (c % 32)
 		}

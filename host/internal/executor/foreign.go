@@ -33,9 +33,9 @@ func (e *ForeignError) Hint() string {
 }
 
 // CanRun finds out whether processes of an architecture, in Go's words, can be run here: natively or by an emulator that the
-// kernel knows. It does a step with the smallest program there is, on layers that it makes in dir and removes. Nothing
+// kernel knows. It does a step with the smallest program there is, on files that it makes in dir and removes. Nothing
 // else tells: what is registered cannot be seen in most containers, nor whether a root file system hides it.
-func (l *Launcher) CanRun(ctx context.Context, dir, architecture string) error {
+func (l *Launcher) CanRun(ctx context.Context, rung Rung, dir, architecture string) error {
 	if architecture == runtime.GOARCH {
 		return nil
 	}
@@ -43,7 +43,13 @@ func (l *Launcher) CanRun(ctx context.Context, dir, architecture string) error {
 	if !ok {
 		return &ForeignError{architecture, errors.New("nobody told how to find out")}
 	}
-	err := l.tryProgram(ctx, dir, m.program())
+	try := l.tryProgram
+	if rung.plain() {
+		try = func(ctx context.Context, dir string, program []byte) error {
+			return l.tryPlainProgram(ctx, rung, dir, program)
+		}
+	}
+	err := try(ctx, dir, m.program())
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -65,6 +71,21 @@ func (l *Launcher) tryProgram(ctx context.Context, dir string, program []byte) (
 		return failure("write program to probe with", dir, err)
 	}
 	return l.Run(ctx, root, Process{Args: []string{"/" + name}, Dir: "/", Network: NetworkNone})
+}
+
+// tryPlainProgram is tryProgram in a plain directory.
+func (l *Launcher) tryPlainProgram(ctx context.Context, rung Rung, dir string, program []byte) (err error) {
+	root, remove, err := probePlain(dir)
+	if err != nil {
+		return err
+	}
+	defer also(&err, remove)
+	const name = "program"
+	if err := writeExecutable(filepath.Join(root.Dir, name), program); err != nil {
+		return failure("write program to probe with", dir, err)
+	}
+	_, err = l.RunPlain(ctx, rung, root, Process{Args: []string{"/" + name}, Dir: "/"})
+	return err
 }
 
 // writeExecutable writes a file that can be executed at once: no child that is forked meanwhile holds it open for writing.

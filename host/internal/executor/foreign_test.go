@@ -57,10 +57,10 @@ func TestPrograms(t *testing.T) {
 func TestCanRunUnknown(t *testing.T) {
 	t.Parallel()
 	l := &Launcher{}
-	if err := l.CanRun(t.Context(), t.TempDir(), runtime.GOARCH); err != nil {
+	if err := l.CanRun(t.Context(), RungNone, t.TempDir(), runtime.GOARCH); err != nil {
 		t.Errorf("what is native cannot be run: %v", err)
 	}
-	err := l.CanRun(t.Context(), t.TempDir(), "pdp11")
+	err := l.CanRun(t.Context(), RungNone, t.TempDir(), "pdp11")
 	if e, ok := errors.AsType[*ForeignError](err); !ok || e.Architecture != "pdp11" {
 		t.Errorf("got error %v, want that pdp11 cannot be run", err)
 	}

@@ -31,6 +31,10 @@ type Launcher struct {
 	self     sync.Once
 	selfFile *os.File
 	selfErr  error
+
+	plainSelf sync.Once
+	plainFile *os.File
+	plainErr  error
 }
 
 // Main must be called first thing in the program's main. In a run that this package started it does that run's work and

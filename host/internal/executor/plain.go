@@ -19,6 +19,9 @@ const (
 	RungChroot     Rung = "chroot"     // chroot with a /proc of dead files
 )
 
+// plain says whether the rung is one of those.
+func (r Rung) plain() bool { return r == RungInPlace || r == RungSupervised || r == RungChroot }
+
 // Plain is a root file system that is one directory.
 type Plain struct {
 	// Dir is its absolute path. Nothing else may change it while a process runs in it.

@@ -109,6 +109,35 @@ func probeRootfs(dir string) (_ Rootfs, remove func() error, err error) {
 	}, remove, nil
 }
 
+// ProbePlain tries a rung whose root file system is a plain directory, by doing all of a step but the command in a directory
+// that it makes in dir and removes. The error, mostly a *[SetupError], says why it cannot be.
+func (l *Launcher) ProbePlain(ctx context.Context, rung Rung, dir string) (err error) {
+	root, remove, err := probePlain(dir)
+	if err != nil {
+		return err
+	}
+	defer also(&err, remove)
+	switch rung {
+	case RungChroot:
+		_, err = l.inChroot(ctx, actionProbe, root, Process{Dir: "/"})
+		return err
+	}
+	return fmt.Errorf("rung %q cannot be tried", rung)
+}
+
+// probePlain makes an empty plain directory.
+func probePlain(dir string) (_ Plain, remove func() error, err error) {
+	tmp, err := os.MkdirTemp(dir, "probe-")
+	if err != nil {
+		return Plain{}, nil, failure("make directory to probe in", dir, err)
+	}
+	p := Plain{Dir: filepath.Join(tmp, "root"), Aside: filepath.Join(tmp, "aside")}
+	if err := errors.Join(os.Mkdir(p.Dir, 0o755), os.Mkdir(p.Aside, 0o755)); err != nil {
+		return Plain{}, nil, errors.Join(failure("make directory to probe in", tmp, err), os.RemoveAll(tmp))
+	}
+	return p, func() error { return os.RemoveAll(tmp) }, nil
+}
+
 // probeInside lets this program probe in a user namespace.
 func (l *Launcher) probeInside(ctx context.Context, dir string) (Report, error) {
 	var stdout, stderr bytes.Buffer

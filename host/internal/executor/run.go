@@ -54,7 +54,7 @@ func (l *Launcher) start(ctx context.Context, o order, p Process, files []*os.Fi
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	self, err := l.executable()
+	self, err := l.executableFor(o)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (l *Launcher) start(ctx context.Context, o order, p Process, files []*os.Fi
 	defer runtime.UnlockOSThread()
 
 	cmd := stepCommand(ctx, out, append([]*os.File{self, spec, answerW}, files...))
-	release, err := isolate(cmd, o.Process)
+	release, err := isolate(cmd, o)
 	if err != nil {
 		return errors.Join(err, answerW.Close(), out.abandon())
 	}
@@ -121,15 +121,19 @@ func stepCommand(ctx context.Context, out *output, files []*os.File) *exec.Cmd {
 }
 
 // isolate gives a step its namespaces, or a supervisor that does. The result is called when the step is over.
-func isolate(cmd *exec.Cmd, p wireProcess) (func() error, error) {
-	if p.Proc == ProcBound {
+func isolate(cmd *exec.Cmd, o order) (func() error, error) {
+	if o.Process.Proc == ProcBound {
 		return supervised(cmd)
 	}
-	cmd.SysProcAttr.Cloneflags = cloneFlags(p)
+	cmd.SysProcAttr.Cloneflags = cloneFlags(o)
 	return func() error { return nil }, nil
 }
 
-func cloneFlags(p wireProcess) uintptr {
+func cloneFlags(o order) uintptr {
+	if o.Chroot != "" {
+		return 0
+	}
+	p := o.Process
 	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	if p.Proc != ProcBound {
 		flags |= unix.CLONE_NEWPID

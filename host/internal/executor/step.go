@@ -34,7 +34,17 @@ func step(say *reporter) error {
 	if err != nil {
 		return err
 	}
-	if err := assemble(o, ids); err != nil {
+	become := becomeConfined
+	if p.Privileges == PrivilegesBuilder {
+		become = becomePrivileged
+	}
+	if o.Chroot != "" {
+		become = becomeChrooted
+		err = enterChroot(o.Chroot)
+	} else {
+		err = assemble(o, ids)
+	}
+	if err != nil {
 		return err
 	}
 	if p.Hostname != "" {
@@ -50,13 +60,13 @@ func step(say *reporter) error {
 	if err := replaceStdin(); err != nil {
 		return err
 	}
-	if err := confine(ids, p); err != nil {
+	if err := confine(ids, p, become); err != nil {
 		return err
 	}
 	if o.Action == actionProbe {
 		return say.ready()
 	}
-	return become(p, say)
+	return execute(p, say)
 }
 
 // shield is done before anything else: the child dies with its builder, keeps its memory to itself and hands no descriptor

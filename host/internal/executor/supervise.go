@@ -78,7 +78,7 @@ func supervise() (unix.WaitStatus, error) {
 	}
 	step, err := syscall.ForkExec(descriptorPath(selfFD), []string{argStep}, &syscall.ProcAttr{
 		Dir: "/", Env: os.Environ(), Files: files,
-		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneFlags(o.Process)},
+		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneFlags(o)},
 	})
 	if err != nil {
 		return 0, explainStart(err)

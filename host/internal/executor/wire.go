@@ -22,6 +22,7 @@ const (
 // order is what a step's child is told.
 type order struct {
 	Root    Rootfs
+	Chroot  string // a plain directory, which is the root file system instead of Root
 	Process wireProcess
 	Action  action
 }

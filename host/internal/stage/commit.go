@@ -30,7 +30,7 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 	}
 	var tee *io.PipeReader
 	closeTee := func(error) error { return nil }
-	if !st.runs() && b.runsLater(st) {
+	if !e.plain() && !st.runs() && b.runsLater(st) {
 		// A process will need the files on disk: they are unpacked from the same pass.
 		r, w := io.Pipe()
 		tee, closeTee, options.Tee = r, w.CloseWithError, w
@@ -41,6 +41,9 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 	}
 	l := e.pendingLayer(p)
 	l.bytes = sizeOf(changes)
+	if e.plain() && !st.runs() {
+		l.changes = changes
+	}
 	if l.tar = tee; tee != nil {
 		e.background.Go(func() error {
 			_, err := l.unpack(ctx)

@@ -80,6 +80,7 @@ func (b *builder) several(ctx context.Context, st *step, effects []effect.Effect
 	aside := &scratch{builder: *b, laid: base}
 	aside.layers = b.layers[:len(b.layers):len(b.layers)]
 	aside.dirs = b.dirs[:len(b.dirs):len(b.dirs)]
+	defer func() { b.root = aside.root }()
 	for _, x := range effects {
 		f, err := aside.do(ctx, st, x)
 		pending = append(pending, f)
@@ -124,7 +125,7 @@ func (s *scratch) do(ctx context.Context, st *step, x effect.Effect) (done func(
 	if err := s.lay(ctx); err != nil {
 		return done, err
 	}
-	changes, root, err := s.process(ctx, st, exec)
+	changes, keep, err := s.process(ctx, st, exec)
 	if err != nil {
 		return done, err
 	}
@@ -132,7 +133,7 @@ func (s *scratch) do(ctx context.Context, st *step, x effect.Effect) (done func(
 	if err != nil {
 		return done, err
 	}
-	s.engine.keepUpper(l, root)
+	keep(l)
 	s.laid, err = s.settled(ctx)
 	return done, err
 }

@@ -12,6 +12,7 @@
 //	stage.go      the loop of one stage         shared.go  steps that stages of several platforms have in common
 //	effects.go    the effects of a step: one, or several that make one layer
 //	copy.go       effects that need no process      exec.go   the one that does
+//	plain.go      its root file system where nothing can be mounted
 //	mount.go      what its mounts show: files, secrets; agent.go, cachemount.go
 //	commit.go     changes → layer → cache           layer.go  a layer, whatever it comes from
 package stage
@@ -56,6 +57,7 @@ type Engine struct {
 	remotes      map[effect.Location]*lazy[Remote]
 	places       atomic.Int64  // directories made
 	slots        chan struct{} // of [Options.Jobs]
+	root         chan struct{} // holds an element while a process runs in the one root directory: see lockRoot
 
 	mu          sync.Mutex
 	imageLayers map[*base.Image][]*Layer
@@ -73,7 +75,7 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		Options: o, stages: map[string]*Stage{}, contextTrees: map[string]*lazy[*filetree.Tree]{}, remotes: map[effect.Location]*lazy[Remote]{},
 		imageLayers: map[*base.Image][]*Layer{}, shared: map[sharedStep]*lazy[*Layer]{},
-		shown: map[shownFiles]*lazy[string]{}, usedCaches: map[cache.Sum]*usedCache{},
+		shown: map[shownFiles]*lazy[string]{}, usedCaches: map[cache.Sum]*usedCache{}, root: make(chan struct{}, 1),
 	}
 	if err := e.lookAround(); err != nil {
 		return nil, err
@@ -118,6 +120,9 @@ func (e *Engine) add(pl *plan.Plan) {
 
 // fitMemory keeps layers on disk where so many may have to be merged by links, which takes one file system.
 func (e *Engine) fitMemory() {
+	if e.plain() { // what processes see lies in one directory, to which they write
+		e.Memory = nil
+	}
 	depth := map[string]int{} // of directories, at most
 	for _, s := range e.order {
 		depth[s.ID] = depth[s.base.Stage]

@@ -29,7 +29,7 @@ var standardTargets = []rootfs.Target{
 
 // exec runs a process on the stage's layers and makes a layer of what it changed.
 func (b *builder) exec(ctx context.Context, st *step, x effect.Exec) error {
-	changes, root, err := b.process(ctx, st, x)
+	changes, keep, err := b.process(ctx, st, x)
 	if err != nil {
 		return err
 	}
@@ -37,35 +37,38 @@ func (b *builder) exec(ctx context.Context, st *step, x effect.Exec) error {
 	if err != nil {
 		return err
 	}
-	b.engine.keepUpper(l, root)
+	keep(l)
 	return nil
 }
 
-// keepUpper makes the directory that a process wrote to that of the layer made of it.
-func (e *Engine) keepUpper(l *Layer, root executor.Rootfs) {
-	l.upper = filepath.Base(root.Upper)
-	e.background.Go(func() error { return os.RemoveAll(root.Work) })
-}
+// keepFunc is told which layer was made of what a process changed: the process's files on disk are that layer's.
+type keepFunc func(*Layer)
 
 // process runs a process on the stage's layers and finds out what it changed.
-func (b *builder) process(ctx context.Context, st *step, x effect.Exec) ([]filetree.Change, executor.Rootfs, error) {
+func (b *builder) process(ctx context.Context, st *step, x effect.Exec) ([]filetree.Change, keepFunc, error) {
+	if b.engine.plain() {
+		return b.processPlain(ctx, st, x)
+	}
 	e := b.engine
 	root, err := b.start(ctx, st, x)
 	if err != nil {
-		return nil, root, err
+		return nil, nil, err
 	}
 	// The layer below was written while the process ran; what it says of its files is what they are compared with.
 	tree, err := b.settled(ctx)
 	if err != nil {
-		return nil, root, err
+		return nil, nil, err
 	}
-	changes, err := snapshot.Upper(ctx, root.Upper, tree, snapshot.Options{Form: e.form, Owners: e.owners})
-	return changes, root, err
+	changes, err := snapshot.Upper(ctx, root.Upper, tree, e.snapshots())
+	keep := func(l *Layer) {
+		l.upper = filepath.Base(root.Upper)
+		e.background.Go(func() error { return os.RemoveAll(root.Work) })
+	}
+	return changes, keep, err
 }
 
 // start runs a process to its end.
 func (b *builder) start(ctx context.Context, st *step, x effect.Exec) (root executor.Rootfs, err error) {
-	e := b.engine
 	shown, err := b.materialise(ctx, x.Mounts)
 	defer func() { err = errors.Join(err, shown.release()) }()
 	if err != nil {
@@ -75,27 +78,41 @@ func (b *builder) start(ctx context.Context, st *step, x effect.Exec) (root exec
 	if err != nil {
 		return root, err
 	}
-	view, err := b.current(ctx)
+	p, err := b.describe(ctx, st, x, shown, targets)
 	if err != nil {
 		return root, err
+	}
+	return root, explainExit(x, b.engine.Launcher.Run(ctx, root, p))
+}
+
+// describe says how a process runs. targets are those of its mounts.
+func (b *builder) describe(ctx context.Context, st *step, x effect.Exec, shown *mounted, targets []string) (executor.Process, error) {
+	e := b.engine
+	view, err := b.current(ctx)
+	if err != nil {
+		return executor.Process{}, err
 	}
 	user, err := rootfs.LookupUser(ctx, view, x.User)
 	if err != nil {
-		return root, err
+		return executor.Process{}, err
 	}
 	out := e.output(st)
-	err = e.Launcher.Run(ctx, root, executor.Process{
+	return executor.Process{
 		Args: x.Args, Env: environment(x, shown.env, user.Home), Dir: x.Dir,
 		User:    executor.User{UID: user.UID, GID: user.GID, Groups: user.Groups},
 		Network: network(x.Network), Privileges: privileges(x.Security), Hostname: e.Run.Hostname,
 		Mounts: append(scripts(x.Scripts), shown.at(targets)...), ResolvConf: e.Run.ResolvConf, Hosts: []byte(x.Hosts),
 		Limits: limits(x.Limits), ShmSize: x.ShmSize,
-		Stdout: out("stdout"), Stderr: out("stderr"),
-	})
+		Stdout: out("stdout"), Stderr: out("stderr"), Notice: e.warn,
+	}, nil
+}
+
+// explainExit names the command that failed.
+func explainExit(x effect.Exec, err error) error {
 	if exit, ok := errors.AsType[*executor.ExitError](err); ok {
-		err = fmt.Errorf("%s: %w", strings.Join(x.Args, " "), exit)
+		return fmt.Errorf("%s: %w", strings.Join(x.Args, " "), exit)
 	}
-	return root, err
+	return err
 }
 
 // rootfs makes the stage's layers real, with an empty directory on top for what a process changes, and the places that

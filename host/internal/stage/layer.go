@@ -50,8 +50,9 @@ type Layer struct {
 	// one that was unpacked with all below it.
 	unpacks  atomic.Bool // raw is made, or going to be
 	upper    string
-	tar      *io.PipeReader // of a layer that is unpacked while it is written
-	bytes    int64          // of the files of a layer that is being written
+	tar      *io.PipeReader    // of a layer that is unpacked while it is written
+	bytes    int64             // of the files of a layer that is being written
+	changes  []filetree.Change // of a layer that no process made, to be made in plain directories; nil where they are to be read
 	raw      lazy[*unpacked]
 	dir      lazy[string]
 	together lazy[string]

@@ -96,6 +96,11 @@ func (b *builder) showFiles(ctx context.Context, m *mounted, x effect.Mount) err
 	if err != nil {
 		return err
 	}
+	if b.engine.plain() {
+		show, err := b.mountedPlain(ctx, x)
+		m.add(rootfs.Target{Path: x.Target, Type: typ}, show)
+		return err
+	}
 	layers, err := b.layersAt(ctx, x)
 	if err != nil {
 		return err

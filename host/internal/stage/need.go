@@ -19,6 +19,7 @@ func (e *Engine) canRun(ctx context.Context) error {
 		e.need(s, needed)
 	}
 	tried := map[string]error{} // by architecture
+	runs := false
 	for _, s := range e.order {
 		if !needed[s] {
 			continue
@@ -34,6 +35,10 @@ func (e *Engine) canRun(ctx context.Context) error {
 		if err != nil {
 			return e.fail(s.steps[s.hits+i], err)
 		}
+		runs = true
+	}
+	if runs && e.Notice != "" {
+		e.warn(e.Notice)
 	}
 	return nil
 }
@@ -43,7 +48,7 @@ func (e *Engine) canRun(ctx context.Context) error {
 func (e *Engine) runsHere(ctx context.Context, s *Stage, tried map[string]error) error {
 	run := func(p ocispec.Platform) error {
 		if _, ok := tried[p.Architecture]; !ok {
-			tried[p.Architecture] = e.Launcher.CanRun(ctx, e.Dir, p.Architecture)
+			tried[p.Architecture] = e.Launcher.CanRun(ctx, e.Rung, e.Dir, p.Architecture)
 		}
 		return tried[p.Architecture]
 	}

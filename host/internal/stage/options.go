@@ -45,6 +45,10 @@ type Options struct {
 	// Launcher starts processes; nil if none can be started, for the reason CannotRun.
 	Launcher  *executor.Launcher
 	CannotRun error
+	// Rung is how processes are isolated if their root file system is a plain directory; empty if it is layers.
+	Rung executor.Rung
+	// Notice is told before the first process runs; empty for nothing.
+	Notice string
 	// Run is what all processes have in common.
 	Run Run
 	// Secrets and Agents are those that processes may be shown; nil for none.

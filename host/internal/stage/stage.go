@@ -98,6 +98,10 @@ type builder struct {
 	// dirs are the directories of the first `covered` layers, lowest first, below Engine.Dir.
 	dirs    []string
 	covered int
+
+	// root is the stage's directory where nothing can be mounted, early the one that is made in advance.
+	root  *plainRoot
+	early func() (*plainRoot, error)
 }
 
 // run goes through the stage's steps.
@@ -109,7 +113,11 @@ func (b *builder) run(ctx context.Context) error {
 	if err := b.takeBase(ctx); err != nil {
 		return err
 	}
+	defer b.releaseRoot()
 	for i, st := range s.steps {
+		if i == s.hits {
+			b.expectRoot(ctx)
+		}
 		if !st.makesLayer {
 			continue // lowering has done all there is to do
 		}
@@ -187,7 +195,7 @@ func (b *builder) takeHit(ctx context.Context, st *step) (bool, error) {
 // it is certain that a process will run, that can start now.
 func (b *builder) expect(ctx context.Context, l *Layer) {
 	ahead := b.stage.steps[b.stage.hits:]
-	if l.isDir() || !slices.ContainsFunc(ahead, (*step).runs) {
+	if b.engine.plain() || l.isDir() || !slices.ContainsFunc(ahead, (*step).runs) {
 		return
 	}
 	l.unpacks.Store(true)

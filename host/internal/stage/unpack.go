@@ -171,19 +171,9 @@ func (e *Engine) finishUnpack(l *Layer, below, merged *filetree.Tree) (string, e
 func (e *Engine) unpackTogether(ctx context.Context, layers []*Layer) (string, error) {
 	top := layers[len(layers)-1]
 	return top.together.get(func() (string, error) {
-		var all []rootfs.Layer
-		for _, l := range layers {
-			x, err := l.Index(ctx)
-			if err != nil {
-				return "", err
-			}
-			all = append(all, rootfs.Layer{
-				Entries: x.Entries,
-				Read: func(ctx context.Context, visit func(filetree.Entry, io.Reader) error) error {
-					_, err := e.read(ctx, l, visitFunc(visit))
-					return err
-				},
-			})
+		all, err := e.toUnpack(ctx, layers)
+		if err != nil {
+			return "", err
 		}
 		name := e.place()
 		dir := filepath.Join(e.Dir, name)
@@ -194,6 +184,25 @@ func (e *Engine) unpackTogether(ctx context.Context, layers []*Layer) (string, e
 		e.warnLosses(losses)
 		return name, err
 	})
+}
+
+// toUnpack says how layers are read to be unpacked together.
+func (e *Engine) toUnpack(ctx context.Context, layers []*Layer) ([]rootfs.Layer, error) {
+	all := make([]rootfs.Layer, 0, len(layers))
+	for _, l := range layers {
+		x, err := l.Index(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rootfs.Layer{
+			Entries: x.Entries,
+			Read: func(ctx context.Context, visit func(filetree.Entry, io.Reader) error) error {
+				_, err := e.read(ctx, l, visitFunc(visit))
+				return err
+			},
+		})
+	}
+	return all, nil
 }
 
 // visitFunc is a function as a [layer.Visitor].

@@ -1,0 +1,127 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trowel-build/trowel/host/internal/executor"
+)
+
+// The values of [Request.Isolation].
+const (
+	IsolationAuto       = "auto" // the best that can be had: namespaces, then inplace where it was agreed to, then chroot
+	IsolationNamespaces = "namespaces"
+	IsolationInPlace    = string(executor.RungInPlace)
+	IsolationSupervised = string(executor.RungSupervised)
+	IsolationChroot     = string(executor.RungChroot)
+)
+
+// Isolations are the values of [Request.Isolation].
+func Isolations() []string {
+	return []string{IsolationAuto, IsolationNamespaces, IsolationInPlace, IsolationSupervised, IsolationChroot}
+}
+
+func checkIsolation(name string) error {
+	if name == "" || slices.Contains(Isolations(), name) {
+		return nil
+	}
+	return fmt.Errorf("isolation %q: want %s", name, strings.Join(Isolations(), ", "))
+}
+
+// chrootNotice says what the weakest rung costs.
+const chrootNotice = "RUN is isolated by chroot, without a /proc of its own: java, go, rust, process substitution <( ) and ps fail, and sudo for a USER; " +
+	"trowel doctor tells what this machine permits"
+
+// permit finds out, before anything is pulled, how the processes of the build can be isolated here. What the user named is
+// what they get, or nothing; only [IsolationAuto] goes from one rung to the next. That nothing can be had is told when a
+// process has to run: what a cache has need not be run.
+func (b *build) permit(ctx context.Context, lowered loweredStages) error {
+	if b.Launcher == nil || !lowered.runs() {
+		return nil
+	}
+	var tried []error
+	for _, rung := range b.rungs() {
+		failed, err := b.try(ctx, rung)
+		if err != nil || failed == nil {
+			return err
+		}
+		tried = append(tried, failed...)
+	}
+	b.Launcher, b.cannotRun = nil, &Error{
+		fmt.Errorf("run processes here: %w", errors.Join(tried...)),
+		"trowel doctor tells what this machine permits; a Dockerfile without RUN builds anywhere",
+	}
+	return nil
+}
+
+// rungs are those that may be tried, in order.
+func (b *build) rungs() []string {
+	if b.Isolation == "" || b.Isolation == IsolationAuto {
+		return []string{IsolationNamespaces, IsolationInPlace, IsolationChroot}
+	}
+	return []string{b.Isolation}
+}
+
+// try tries one way to isolate, and takes it if it works. failed says what did not.
+func (b *build) try(ctx context.Context, name string) (failed []error, err error) {
+	rung := executor.Rung(name)
+	switch name {
+	case IsolationNamespaces:
+		return b.tryNamespaces(ctx)
+	case IsolationInPlace:
+		consent := executor.ConsentImage
+		if b.Isolation == IsolationInPlace {
+			consent = executor.ConsentUser
+		}
+		err = executor.Disposable(consent)
+	default:
+		err = b.Launcher.ProbePlain(ctx, rung, b.work.trees)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return []error{fmt.Errorf("%s: %w", rung, err)}, nil
+	}
+	if b.rung = rung; rung == executor.RungChroot {
+		b.notice = chrootNotice
+	}
+	return nil, nil
+}
+
+// tryNamespaces is try for the one way that needs a look at the program's own user namespace.
+func (b *build) tryNamespaces(ctx context.Context) (failed []error, err error) {
+	ns, err := b.Launcher.UserNamespace()
+	if err != nil || ns.Own || mayMount() {
+		return nil, err
+	}
+	report, err := b.Launcher.Probe(ctx, b.work.trees)
+	if err != nil {
+		return nil, err
+	}
+	switch report.Rung {
+	case executor.RungNamespaces:
+		return nil, nil
+	case executor.RungUserNamespace:
+		return nil, ErrNeedsUserNamespace
+	}
+	for _, a := range report.Attempts {
+		failed = append(failed, fmt.Errorf("%s: %w", a.Rung, a.Err))
+	}
+	return failed, nil
+}
+
+// mayMount says whether the process has CAP_SYS_ADMIN, and with it all that running a process takes.
+func mayMount() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
