@@ -199,7 +199,10 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 	if err := b.check(); err != nil {
 		return &RequestError{err}
 	}
-	b.client, err = registry.New(registry.Options{Registries: b.registries(), Credentials: b.Credentials, UserAgent: b.UserAgent, Proxy: b.Proxy.Func()})
+	b.client, err = registry.New(registry.Options{
+		Registries: b.registries(), Default: b.DefaultRegistry, Credentials: b.Credentials, UserAgent: b.UserAgent, Proxy: b.Proxy.Func(),
+		Retry: registry.Retry{Attempts: b.RegistryAttempts},
+	})
 	if err != nil {
 		return err
 	}
@@ -264,7 +267,10 @@ func (b *build) registries() map[string]config.Registry {
 		if all == nil {
 			all = map[string]config.Registry{}
 		}
-		s := all[name]
+		s, ok := all[name]
+		if !ok {
+			s = b.DefaultRegistry
+		}
 		if s.TLS == "" {
 			s.TLS = registry.TLSSkip
 		}

@@ -22,7 +22,14 @@ func (b *build) unpack(ctx context.Context, tree *filetree.Tree, name string) (*
 	if err != nil {
 		return nil, fmt.Errorf("read the build context: %w", err)
 	}
-	return c, nil
+	if b.ContextDir == "" || c.Kind() != buildcontext.Archive {
+		return c, nil
+	}
+	within, err := c.Within(b.ContextDir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the build context: %w", err), c.Close())
+	}
+	return within, nil
 }
 
 // openStdin reads standard input: an archive, or a Dockerfile without a context.

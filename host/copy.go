@@ -29,9 +29,14 @@ type CopyRequest struct {
 	Stdout io.Writer
 
 	Registries  map[string]config.Registry
-	Proxy       config.Proxy
-	Credentials []sdk.CredentialProvider
-	UserAgent   string
+	// DefaultRegistry, RegistryAttempts, SkipPushCheck and KeepImmutable are as in [Request].
+	DefaultRegistry  config.Registry
+	RegistryAttempts int
+	SkipPushCheck    Switch
+	KeepImmutable    Switch
+	Proxy            config.Proxy
+	Credentials      []sdk.CredentialProvider
+	UserAgent        string
 	// Progress receives the events; nil discards them.
 	Progress Reporter
 }
@@ -69,7 +74,10 @@ func Copy(ctx context.Context, r CopyRequest) (_ CopyResult, err error) {
 	if err != nil {
 		return CopyResult{}, err
 	}
-	c.client, err = registry.New(registry.Options{Registries: r.Registries, Credentials: r.Credentials, UserAgent: r.UserAgent, Proxy: r.Proxy.Func()})
+	c.client, err = registry.New(registry.Options{
+		Registries: r.Registries, Default: r.DefaultRegistry, Credentials: r.Credentials, UserAgent: r.UserAgent, Proxy: r.Proxy.Func(),
+		Retry: registry.Retry{Attempts: r.RegistryAttempts},
+	})
 	if err != nil {
 		return CopyResult{}, err
 	}

@@ -26,6 +26,9 @@ func (t *toRegistry) prepare(ctx context.Context, c *copying) error {
 	if t.ref.Digest != "" && t.ref.Digest != c.source.Top.Digest.String() {
 		return fmt.Errorf("copy to %q: the source's digest is %s", t.ref, c.source.Top.Digest)
 	}
+	if c.SkipPushCheck {
+		return nil
+	}
 	return c.client.CheckPush(ctx, t.ref.Repository)
 }
 
@@ -48,7 +51,12 @@ func (t *toRegistry) write(ctx context.Context, c *copying) error {
 			if top && t.ref.Tag != "" {
 				ref = t.ref.Tagged(t.ref.Tag)
 			}
-			return c.client.PutManifest(ctx, ref, d.desc.MediaType, d.text)
+			err := c.client.PutManifest(ctx, ref, d.desc.MediaType, d.text)
+			if bool(c.KeepImmutable) && isImmutable(err) {
+				c.report(staysAsItWas(ref, err))
+				return nil
+			}
+			return err
 		})
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,9 @@ func (b *build) startPush(ctx context.Context) (*pusher, context.Context) {
 		if !slices.Contains(p.repositories, ref.Repository) {
 			p.repositories = append(p.repositories, ref.Repository)
 		}
+	}
+	if b.SkipPushCheck {
+		return p, ctx
 	}
 	for _, repository := range p.repositories {
 		p.start(func() error { return b.client.CheckPush(ctx, repository) })
@@ -175,11 +179,35 @@ func (p *pusher) name(ctx context.Context, repository registry.Repository, refs 
 		if ref.Tag == "" {
 			ref.Digest = top.Descriptor.Digest.String()
 		}
-		if err := put(ref, top); err != nil {
+		if err := put(ref, top); err != nil && !p.keeps(ref, err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// immutable are the words of registries whose tags cannot be moved: there is no code for it.
+var immutable = []string{
+	"enabled tag immutability",                           // Google's
+	"cannot be overwritten because the tag is immutable", // Amazon's
+}
+
+// isImmutable says whether a tag could not be moved because its registry never lets it be.
+func isImmutable(err error) bool {
+	return err != nil && slices.ContainsFunc(immutable, func(words string) bool { return strings.Contains(err.Error(), words) })
+}
+
+func staysAsItWas(ref registry.Reference, err error) Event {
+	return warning(fmt.Sprintf("%s stays what it was: %v", ref, err))
+}
+
+// keeps says whether a tag stays where it is, as the request permits.
+func (p *pusher) keeps(ref registry.Reference, err error) bool {
+	if !bool(p.build.KeepImmutable) || !isImmutable(err) {
+		return false
+	}
+	p.build.progress().Report(staysAsItWas(ref, err))
+	return true
 }
 
 // stop ends all pushes.

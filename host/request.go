@@ -17,6 +17,8 @@ import (
 type Request struct {
 	// Context is what COPY reads: a directory, a tar archive, an http(s) address, a git repository, or "-" for Stdin.
 	Context string
+	// ContextDir is the directory of an archive that is the build context; empty means all of it.
+	ContextDir string
 	// Dockerfile is the file's path, relative to the working directory; empty means Dockerfile in the context, and "-"
 	// Stdin.
 	Dockerfile string
@@ -63,6 +65,15 @@ type Request struct {
 	Credentials []sdk.CredentialProvider
 	// Registries say how registries are reached, by host.
 	Registries map[string]config.Registry
+	// DefaultRegistry says how those are reached that Registries does not name.
+	DefaultRegistry config.Registry
+	// RegistryAttempts is how often a request to a registry is made before it is given up; 0 means 6.
+	RegistryAttempts int
+	// SkipPushCheck does not ask whether the image may be pushed before it is there.
+	SkipPushCheck Switch
+	// KeepImmutable takes it for success where a registry refuses to name the image because the tag exists and cannot be
+	// moved.
+	KeepImmutable Switch
 	// Proxy says through which proxies registries are reached; the zero value means those of the environment.
 	Proxy config.Proxy
 

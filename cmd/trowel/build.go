@@ -84,7 +84,12 @@ func (p program) withRequest(ctx context.Context, f *buildFlags, dir string, do 
 	if err != nil {
 		return here, err
 	}
-	rewind, err := p.keepStdin(ctx, f.stdin(dir), request.WorkDir)
+	return p.perform(ctx, f, settings, request, do)
+}
+
+// perform calls do with a request, and with what a build uses beside.
+func (p program) perform(ctx context.Context, f *buildFlags, settings config.Config, request host.Request, do func(host.Request) error) (where, error) {
+	rewind, err := p.keepStdin(ctx, f.stdin(request.Context), request.WorkDir)
 	if err != nil {
 		return here, err
 	}

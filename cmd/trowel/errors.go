@@ -15,6 +15,15 @@ type exitStatus int
 // Error says what the code is.
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
+// failedRun is a build that failed because a RUN did, where the exit code of that is passed on.
+type failedRun struct {
+	error
+	code int
+}
+
+// Unwrap returns the cause.
+func (f failedRun) Unwrap() error { return f.error }
+
 // hinted is an error with what the user can do about it.
 type hinted struct {
 	error

@@ -23,5 +23,5 @@ func start(launcher *host.Launcher) int {
 		fmt.Fprintf(os.Stderr, "trowel: error: %v\n", err)
 		return exitFailed
 	}
-	return run(ctx, os.Args[1:], program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, launcher: launcher})
+	return run(ctx, asKaniko(os.Args[0], os.Args[1:]), program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, launcher: launcher})
 }

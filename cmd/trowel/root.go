@@ -57,6 +57,10 @@ func run(ctx context.Context, args []string, p program) int {
 		return int(child)
 	}
 	p.printError(ctx, err)
+	var failed failedRun
+	if errors.As(err, &failed) {
+		return failed.code
+	}
 	var usage usageError
 	var request *host.RequestError
 	if errors.As(err, &usage) || errors.As(err, &request) {
@@ -87,7 +91,7 @@ Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{nearestFlag(cmd, err)} })
-	root.AddCommand(p.buildCommand(), p.cacheCommand(), p.copyCommand(), p.doctorCommand(), p.expandCommand(), p.inspectCommand(), p.pluginCommand(), p.registryCommand(), p.versionCommand())
+	root.AddCommand(p.buildCommand(), p.cacheCommand(), p.copyCommand(), p.doctorCommand(), p.executorCommand(), p.expandCommand(), p.inspectCommand(), p.pluginCommand(), p.registryCommand(), p.versionCommand())
 	return root
 }
 

@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"trowel":    func() { os.Exit(start(launcher)) },
+		"executor":  func() { os.Exit(start(launcher)) },
+		"warmer":    func() { os.Exit(start(launcher)) },
 		"tarls":     func() { os.Exit(report(tarList(os.Args[1]))) },
 		"jsonlines": func() { os.Exit(report(jsonLines(os.Args[1], os.Args[2:]))) },
 	})
@@ -101,7 +103,7 @@ func (s *scenarios) setup(env *testscript.Env) error {
 	env.Setenv("HOME", home)
 	env.Setenv("TMPDIR", temporary)
 	env.Setenv("CACHE", filepath.Join(home, ".cache/trowel"))
-	for _, unset := range []string{"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "GITLAB_CI", "GITHUB_ACTIONS", "SOURCE_DATE_EPOCH", "DOCKER_CONFIG", "XDG_RUNTIME_DIR"} {
+	for _, unset := range []string{"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "GITLAB_CI", "GITHUB_ACTIONS", "SOURCE_DATE_EPOCH", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "BUILDER_OUTPUT", "KANIKO_DIR", "CI_REGISTRY", "CI_JOB_TOKEN"} {
 		env.Setenv(unset, "")
 	}
 	return nil

@@ -30,6 +30,17 @@ const FileName = "trowel.toml"
 // Registry says how one registry is reached.
 type Registry = registry.Settings
 
+// TLSMode says how the connection to a registry is protected.
+type TLSMode = registry.TLSMode
+
+// The ways to protect a connection; the empty one is what is usual.
+const (
+	TLSVerify   = registry.TLSVerify
+	TLSSkip     = registry.TLSSkip
+	TLSInsecure = registry.TLSInsecure
+	TLSOff      = registry.TLSOff
+)
+
 // Proxy says through which proxies registries are reached.
 type Proxy = registry.Proxy
 

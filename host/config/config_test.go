@@ -46,7 +46,7 @@ func TestErrors(t *testing.T) {
 		"unknown in host": {"[registry.\"r.example.com:5000\"]\nmirror = ['x']\n", `:2: unknown key "registry.\"r.example.com:5000\".mirror": did you mean "mirrors"?`},
 		"nothing is near": {"quux = 1\n", `:1: unknown key "quux"`},
 		"syntax":          {"[build]\ncompression = gzip\n", `:2:15: expected value but found "gzip" instead`},
-		"bad registry":    {"[registry.'r.example.com']\ntls = 'maybe'\n", `:1: registry "r.example.com": tls is "maybe", and must be "verify", "skip" or "off"`},
+		"bad registry":    {"[registry.'r.example.com']\ntls = 'maybe'\n", `:1: registry "r.example.com": tls is "maybe", and must be "verify", "skip", "insecure" or "off"`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -170,7 +170,7 @@ func words(place string) []string {
 		"plugin.Spec.Kind":         {"cache", "credential", "instruction"},
 		"plugin.Spec.Trust":        {"native"},
 		"service.Secret.Use":       {"sign-aws4", "hmac-sha256", "header", "reply"},
-		"registry.Settings.TLS":    {"verify", "skip", "off"},
+		"registry.Settings.TLS":    {"verify", "skip", "insecure", "off"},
 	}[place]
 }
 

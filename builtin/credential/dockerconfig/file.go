@@ -83,6 +83,9 @@ func (p *Provider) places() []place {
 	if dir := p.variables["XDG_RUNTIME_DIR"]; dir != "" {
 		all = append(all, place{filepath.Join(dir, "containers", "auth.json"), usual})
 	}
+	if dir := p.variables["XDG_CONFIG_HOME"]; dir != "" {
+		all = append(all, place{filepath.Join(dir, "containers", "auth.json"), usual})
+	}
 	return slices.CompactFunc(all, func(a, b place) bool { return filepath.Clean(a.path) == filepath.Clean(b.path) })
 }
 

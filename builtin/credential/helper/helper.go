@@ -70,15 +70,40 @@ func (p *Provider) Credential(ctx context.Context, request sdk.CredentialRequest
 // Get asks the helper about a server, by the name that the helper knows it by. The error wraps [sdk.ErrNotMine] if the
 // helper has no credential for it.
 func (p *Provider) Get(ctx context.Context, server string) (sdk.Credential, error) {
-	path, err := p.find()
+	answer, err := p.run(ctx, server, "get", server)
 	if err != nil {
 		return sdk.Credential{}, err
 	}
+	return p.parse(server, answer)
+}
+
+// Store gives the helper a credential to keep.
+func (p *Provider) Store(ctx context.Context, server, user, secret string) error {
+	text, err := json.Marshal(struct{ ServerURL, Username, Secret string }{server, user, secret})
+	if err != nil {
+		return err
+	}
+	_, err = p.run(ctx, server, "store", string(text))
+	return err
+}
+
+// Installed says whether the program is there.
+func (p *Provider) Installed() bool {
+	_, err := p.find()
+	return err == nil
+}
+
+// run runs the program for a server, with an action of the protocol and what goes in.
+func (p *Provider) run(ctx context.Context, server, action, in string) (*limitedBuffer, error) {
+	path, err := p.find()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "get")
+	cmd := exec.CommandContext(ctx, path, action)
 	cmd.Env = p.environment
-	cmd.Stdin = strings.NewReader(server)
+	cmd.Stdin = strings.NewReader(in)
 	answer := &limitedBuffer{limit: maxAnswer}
 	cmd.Stdout = answer
 	cmd.WaitDelay = 2 * time.Second
@@ -86,9 +111,9 @@ func (p *Provider) Get(ctx context.Context, server string) (sdk.Credential, erro
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if err := cmd.Run(); err != nil {
-		return sdk.Credential{}, p.failure(ctx, server, answer, err)
+		return nil, p.failure(ctx, server, answer, err)
 	}
-	return p.parse(server, answer)
+	return answer, nil
 }
 
 // failure says why a helper gave no answer.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
@@ -60,6 +61,27 @@ func Unpack(ctx context.Context, tree *filetree.Tree, file, dockerfile, dir stri
 		return nil, errors.Join(err, archives.Close())
 	}
 	return f, nil
+}
+
+// Within is the context that a directory of f makes, which takes its place.
+func (f *Fixed) Within(dir string) (*Fixed, error) {
+	at, node, err := f.tree.Resolve(filetree.Clean(dir), filetree.FollowLast)
+	if err == nil && node.Type() != filetree.Directory {
+		err = fmt.Errorf("it is a %s", node.Type())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("directory %q: %w", dir, err)
+	}
+	literal := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`)
+	changes, err := filecopy.Plan(filetree.Empty(), filecopy.Spec{
+		Sources: []filecopy.Source{{Tree: f.tree, Paths: []string{literal.Replace(at)}}}, Dest: "/",
+	})
+	if err != nil {
+		return nil, err
+	}
+	within := &Fixed{dockerfile: f.dockerfile, kind: f.kind, dated: f.dated, close: f.close}
+	within.tree, err = filetree.Empty().ApplyChanges(changes)
+	return within, err
 }
 
 // Kind says whether the context was an archive.

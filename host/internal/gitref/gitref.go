@@ -56,7 +56,7 @@ type Where string
 // The places.
 const (
 	InDockerfile  Where = "in a Dockerfile"
-	OnCommandLine Where = "on the command line" // where the user may name what is on this machine, and github.com/x/y
+	OnCommandLine Where = "on the command line" // where the user may name what is on this machine, github.com/x/y and git+https://
 )
 
 var (
@@ -97,8 +97,11 @@ func split(text string, where Where) (remote, query, fragment string, ok bool) {
 		return "", "", "", false
 	}
 	bare := where == OnCommandLine && strings.HasPrefix(text, "github.com/")
+	said := where == OnCommandLine && (strings.HasPrefix(text, "git+https://") || strings.HasPrefix(text, "git+http://"))
 	if bare {
 		text = "https://" + text
+	} else if said { // a repository, whatever its path ends in
+		text, bare = strings.TrimPrefix(text, "git+"), true
 	} else if m := scpStyle.FindStringSubmatch(text); m != nil {
 		return m[1] + "@" + m[2] + ":" + m[3], m[4], m[5], true
 	} else if !scheme.MatchString(text) {

@@ -18,6 +18,8 @@ import (
 type Options struct {
 	// Registries holds settings by the registry's name: host, with the port where there is one.
 	Registries map[string]Settings
+	// Default holds the settings of registries that Registries does not name.
+	Default Settings
 	// Credentials are asked in order, and only when a registry demands a credential.
 	Credentials []sdk.CredentialProvider
 	// UserAgent is sent with every request.
@@ -110,6 +112,9 @@ func New(options Options) (*Client, error) {
 		registries[canonicalRegistry(name)] = settings
 	}
 	options.Registries = registries
+	if err := options.Default.Validate(); err != nil {
+		return nil, fmt.Errorf("settings of all registries: %w", err)
+	}
 	c := &Client{
 		options:  options,
 		keychain: newKeychain(options.Credentials, options.clock, options.Logger),
@@ -141,7 +146,7 @@ func (c *Client) host(name string) (*host, error) {
 	if h, ok := c.hosts[name]; ok {
 		return h, nil
 	}
-	h, err := newHost(name, c.options.Registries[name], c.options, c.keychain)
+	h, err := newHost(name, c.settings(name), c.options, c.keychain)
 	if err != nil {
 		return nil, fmt.Errorf("settings of registry %q: %w", name, err)
 	}
@@ -149,18 +154,29 @@ func (c *Client) host(name string) (*host, error) {
 	return h, nil
 }
 
+// settings are those of a registry.
+func (c *Client) settings(name string) Settings {
+	if s, ok := c.options.Registries[name]; ok {
+		return s
+	}
+	return c.options.Default
+}
+
 // source is a place to pull a repository from: its registry, or a mirror of it.
 type source struct {
 	*host
 	repository Repository // as the source names it
 	mirror     bool
+	last       bool // nobody else is left to be asked
 }
 
-// sources returns the mirrors of the repository's registry, then the registry itself. A mirror that was unreachable
-// a moment ago is left out.
+// sources returns the mirrors of the repository's registry, then the registry itself if it may be asked. A mirror that was
+// unreachable a moment ago is left out, unless there would be nobody left.
 func (c *Client) sources(repository Repository) ([]source, error) {
 	var all []source
-	for _, mirror := range c.options.Registries[repository.Registry].Mirrors {
+	settings := c.settings(repository.Registry)
+	only := settings.MirrorsOnly && len(settings.Mirrors) > 0
+	for i, mirror := range settings.Mirrors {
 		at, err := parseMirror(mirror)
 		if err != nil {
 			return nil, err
@@ -169,17 +185,21 @@ func (c *Client) sources(repository Repository) ([]source, error) {
 		if err != nil {
 			return nil, err
 		}
-		if h.isDown() {
+		last := only && i == len(settings.Mirrors)-1
+		if h.isDown() && !last {
 			continue
 		}
 		at.Path = strings.TrimPrefix(at.Path+"/"+repository.Path, "/")
-		all = append(all, source{host: h, repository: at, mirror: true})
+		all = append(all, source{host: h, repository: at, mirror: true, last: last})
+	}
+	if only {
+		return all, nil
 	}
 	h, err := c.host(repository.Registry)
 	if err != nil {
 		return nil, err
 	}
-	return append(all, source{host: h, repository: repository}), nil
+	return append(all, source{host: h, repository: repository, last: true}), nil
 }
 
 // parseMirror reads "host[:port][/path]".
@@ -192,7 +212,7 @@ func parseMirror(mirror string) (Repository, error) {
 	return Repository{Registry: canonicalRegistry(host), Path: path}, nil
 }
 
-// pull does something with the first source that can do it. The error is that of the registry itself, which is last.
+// pull does something with the first source that can do it. The error is that of the last one, mostly the registry itself.
 func pull[T any](ctx context.Context, c *Client, repository Repository, do func(source) (T, error)) (T, error) {
 	var none T
 	all, err := c.sources(repository)
@@ -204,7 +224,7 @@ func pull[T any](ctx context.Context, c *Client, repository Repository, do func(
 		if err == nil {
 			return got, nil
 		}
-		if ctx.Err() != nil || !src.mirror {
+		if ctx.Err() != nil || src.last {
 			return none, err
 		}
 		c.passOver(ctx, src, err)

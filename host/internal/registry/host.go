@@ -45,7 +45,7 @@ type host struct {
 func newHost(name string, settings Settings, options Options, keys *keychain) (*host, error) {
 	scheme := "https"
 	mode := settings.mode(name)
-	if mode == TLSOff {
+	if mode == TLSOff || mode == TLSInsecure {
 		scheme = "http"
 	}
 	config, err := settings.tlsConfig(options.RootCAs)
@@ -57,6 +57,10 @@ func newHost(name string, settings Settings, options Options, keys *keychain) (*
 		retry: options.Retry, timeouts: options.Timeouts, clock: options.clock, log: options.Logger, userAgent: options.UserAgent,
 	}
 	h.own = newTransport(config, options)
+	if mode == TLSInsecure {
+		// Whether it speaks TLS is found out by doing, at each connection.
+		h.own.DialContext = newEitherDialer(h.base.Host, config, options.Timeouts.Dial).dial
+	}
 	h.foreign = h.own
 	if len(config.Certificates) > 0 {
 		anonymous := config.Clone()

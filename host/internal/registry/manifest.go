@@ -56,8 +56,8 @@ type manifest struct {
 func (s source) manifestRequest(method string, ref Reference) (task, *request) {
 	at := Reference{Repository: s.repository, Tag: ref.Tag, Digest: ref.Digest}
 	t := task{op: "pull manifest", ref: at.String()}
-	if s.mirror {
-		t.tries = 1 // the registry itself is the second try
+	if !s.last {
+		t.tries = 1 // the next source is the second try
 	}
 	return t, &request{
 		method: method, url: s.url(s.repository, "manifests/"+ref.identifier()),

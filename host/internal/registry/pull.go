@@ -98,7 +98,7 @@ type blobReader struct {
 
 func (b *blobReader) newTries() attempts {
 	tries := attempts{host: b.source.host, most: b.source.retry.Attempts}
-	if b.source.mirror {
+	if !b.source.last {
 		tries.most = 1
 	}
 	return tries
@@ -186,7 +186,7 @@ func (b *blobReader) broken(err error) {
 
 // leaveMirror goes over from a mirror to the registry itself, in the middle of a blob.
 func (b *blobReader) leaveMirror(err error) bool {
-	if !b.source.mirror || b.ctx().Err() != nil {
+	if b.source.last || b.ctx().Err() != nil || b.client.settings(b.origin.Registry).MirrorsOnly {
 		return false
 	}
 	h, hostErr := b.client.host(b.origin.Registry)
@@ -199,7 +199,7 @@ func (b *blobReader) leaveMirror(err error) bool {
 		return false
 	}
 	b.released = false
-	b.source = source{host: h, repository: b.origin}
+	b.source = source{host: h, repository: b.origin, last: true}
 	b.tries = b.newTries()
 	return true
 }

@@ -98,7 +98,7 @@ func (c *Client) PutReferrer(ctx context.Context, repository Repository, subject
 	if err != nil {
 		return err
 	}
-	listed, err := source{host: h, repository: repository}.taggedReferrers(ctx, subject)
+	listed, err := source{host: h, repository: repository, last: true}.taggedReferrers(ctx, subject)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

@@ -13,6 +13,9 @@ type Settings struct {
 	// Mirrors are asked before the registry itself, in order, when something is pulled; each is a host with an
 	// optional path, such as "mirror.example.com/hub".
 	Mirrors []string `toml:"mirrors"`
+	// MirrorsOnly leaves the registry itself alone when something is pulled: what no mirror has is not found. It has no
+	// effect without mirrors.
+	MirrorsOnly bool `toml:"mirrors-only"`
 	// TLS says how the connection is protected; see [TLSMode].
 	TLS TLSMode `toml:"tls"`
 	// CA is a file of PEM certificates that are trusted besides those of the system.
@@ -30,17 +33,18 @@ type TLSMode string
 // The ways to protect a connection. The empty mode means TLSOff for a registry on this machine that has no
 // certificates set, and TLSVerify for every other.
 const (
-	TLSVerify TLSMode = "verify" // HTTPS with a certificate that must be valid
-	TLSSkip   TLSMode = "skip"   // HTTPS with whatever certificate there is
-	TLSOff    TLSMode = "off"    // plain HTTP
+	TLSVerify   TLSMode = "verify"   // HTTPS with a certificate that must be valid
+	TLSSkip     TLSMode = "skip"     // HTTPS with whatever certificate there is
+	TLSInsecure TLSMode = "insecure" // that, or plain HTTP where there is no HTTPS
+	TLSOff      TLSMode = "off"      // plain HTTP
 )
 
 // Validate says what is wrong with s, if anything.
 func (s Settings) Validate() error {
 	switch s.TLS {
-	case "", TLSVerify, TLSSkip, TLSOff:
+	case "", TLSVerify, TLSSkip, TLSInsecure, TLSOff:
 	default:
-		return fmt.Errorf(`tls is %q, and must be "verify", "skip" or "off"`, string(s.TLS))
+		return fmt.Errorf(`tls is %q, and must be "verify", "skip", "insecure" or "off"`, string(s.TLS))
 	}
 	if s.ClientCert != "" && s.ClientKey == "" {
 		return errors.New("client-cert is set without client-key")
@@ -75,7 +79,7 @@ func (s Settings) mode(registry string) TLSMode {
 
 // tlsConfig reads the certificate files.
 func (s Settings) tlsConfig(roots *x509.CertPool) (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, InsecureSkipVerify: s.TLS == TLSSkip}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, InsecureSkipVerify: s.TLS == TLSSkip || s.TLS == TLSInsecure}
 	if s.CA != "" {
 		pem, err := os.ReadFile(s.CA)
 		if err != nil {

@@ -182,7 +182,7 @@ func TestSettingsAreChecked(t *testing.T) {
 		settings Settings
 		want     string
 	}{
-		"mode":           {Settings{TLS: "of"}, `tls is "of", and must be "verify", "skip" or "off"`},
+		"mode":           {Settings{TLS: "of"}, `tls is "of", and must be "verify", "skip", "insecure" or "off"`},
 		"key missing":    {Settings{ClientCert: "x"}, "client-cert is set without client-key"},
 		"cert missing":   {Settings{ClientKey: "x"}, "client-key is set without client-cert"},
 		"ca without TLS": {Settings{TLS: TLSOff, CA: "x"}, `tls is "off"`},
