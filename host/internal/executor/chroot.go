@@ -108,7 +108,7 @@ func becomeChrooted(ids identities, u User) error {
 	if err := filterCalls(); err != nil {
 		return err
 	}
-	rights, err := chrootRights()
+	rights, err := rightsBut(unix.CAP_SYS_CHROOT)
 	if err != nil {
 		return err
 	}
@@ -122,8 +122,8 @@ func becomeChrooted(ids identities, u User) error {
 	return setCapabilities(u, rights)
 }
 
-// chrootRights are those of a container that this process has and that do not lead out of the root directory.
-func chrootRights() ([]uint, error) {
+// rightsBut are those of a container that this process has, without one.
+func rightsBut(withheld uint) ([]uint, error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
@@ -131,7 +131,7 @@ func chrootRights() ([]uint, error) {
 	}
 	var rights []uint
 	for _, c := range capabilities() {
-		if c != unix.CAP_SYS_CHROOT && data[c/32].Permitted&(1<<(c%32)) != 0 {
+		if c != withheld && data[c/32].Permitted&(1<<(c%32)) != 0 {
 			rights = append(rights, c)
 		}
 	}
@@ -139,9 +139,9 @@ func chrootRights() ([]uint, error) {
 }
 
 // executableFor gives this program's file to start a child from. What runs in a chroot finds no /proc/self/exe to get hold of
-// it by, so there the file itself will do; elsewhere see executable.
+// it by, and what runs in place finds the file anyway, so there the file itself will do; elsewhere see executable.
 func (l *Launcher) executableFor(o order) (*os.File, error) {
-	if o.Chroot == "" {
+	if o.Chroot == "" && o.Hidden == "" {
 		return l.executable()
 	}
 	l.plainSelf.Do(func() { l.plainFile, l.plainErr = os.Open("/proc/self/exe") })

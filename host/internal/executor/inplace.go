@@ -138,7 +138,3 @@ func (s *swap) close() error {
 	}
 	return errors.Join(errs...)
 }
-
-func (l *Launcher) runInPlace(_ context.Context, _ Plain, _ Process) ([]Shift, error) {
-	return nil, errors.New("not built yet")
-}

@@ -29,6 +29,8 @@ const (
 	envSetUp  = "TROWEL_TEST_SET_UP" // what to change before the tests, in a mount namespace of their own: see setUp
 	envEnter  = "TROWEL_TEST_ENTER"  // root is to enter a user namespace too
 	envSwaps  = "TROWEL_TEST_SWAPS"  // swap without end: see TestSwapKilled
+	envHere   = "TROWEL_TEST_HERE"   // be a builder in a container: see TestInPlace
+	envRights = "TROWEL_TEST_RIGHTS" // what that one may do
 	envNested = "TROWEL_TEST_NESTED" // be a program that enters a user namespace: see TestEnterUserNamespace
 )
 
@@ -59,6 +61,13 @@ func runTests(m *testing.M) int {
 			return 1
 		}
 		return code
+	}
+	switch name := os.Getenv(envHere); name {
+	case "":
+	case "hold":
+		return holdHere()
+	default:
+		return hereMain(name)
 	}
 	if root := os.Getenv(envSwaps); root != "" {
 		return endlessSwaps(root)

@@ -123,14 +123,14 @@ func stepCommand(ctx context.Context, out *output, files []*os.File) *exec.Cmd {
 // isolate gives a step its namespaces, or a supervisor that does. The result is called when the step is over.
 func isolate(cmd *exec.Cmd, o order) (func() error, error) {
 	if o.Process.Proc == ProcBound {
-		return supervised(cmd)
+		return supervised(cmd, o.lock)
 	}
 	cmd.SysProcAttr.Cloneflags = cloneFlags(o)
 	return func() error { return nil }, nil
 }
 
 func cloneFlags(o order) uintptr {
-	if o.Chroot != "" {
+	if o.Chroot != "" || o.Hidden != "" {
 		return 0
 	}
 	p := o.Process

@@ -96,12 +96,20 @@ func (s *swap) settle() {
 	}
 }
 
-// shifts are the files whose times the swap alone has changed. It is asked after leave.
-func (s *swap) shifts() ([]Shift, error) {
+// shifts are the files whose times the swap and what was laid meanwhile alone have changed. It is asked after leave.
+func (s *swap) shifts(laid []Shift) ([]Shift, error) {
 	if err := s.noteTimes(s.stage, func(m *shifting, t unix.Timespec) { m.new = t }); err != nil {
 		return nil, err
 	}
 	var list []Shift
+	for _, l := range laid {
+		m := s.moved[l.Path]
+		if m == nil {
+			list = append(list, l)
+		} else if l.Old == m.in {
+			m.in = l.New
+		}
+	}
 	for where, m := range s.moved {
 		if m.in == m.out {
 			list = append(list, Shift{Path: where, Old: m.old, New: m.new})

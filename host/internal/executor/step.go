@@ -38,10 +38,13 @@ func step(say *reporter) error {
 	if p.Privileges == PrivilegesBuilder {
 		become = becomePrivileged
 	}
-	if o.Chroot != "" {
+	switch {
+	case o.Hidden != "":
+		become = becomeHere
+	case o.Chroot != "":
 		become = becomeChrooted
 		err = enterChroot(o.Chroot)
-	} else {
+	default:
 		err = assemble(o, ids)
 	}
 	if err != nil {

@@ -18,13 +18,17 @@ import (
 // inherits every orphan among its descendants, kills what is left at the end, and does so too when the builder is gone.
 
 // supervised turns a step's command into one with a supervisor in between. The supervisor lives until release is called.
-func supervised(cmd *exec.Cmd) (release func() error, err error) {
+// A lock that is given is held as long as the supervisor lives.
+func supervised(cmd *exec.Cmd, lock *os.File) (release func() error, err error) {
 	life, hold, err := os.Pipe()
 	if err != nil {
 		return nil, failure("create pipe", "", err)
 	}
 	cmd.Args[0] = argSupervise
 	cmd.ExtraFiles = append(cmd.ExtraFiles, life)
+	if lock != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
+	}
 	// The kernel's signal would stop the supervisor alone.
 	cmd.Cancel = hold.Close
 	return func() error {
@@ -68,6 +72,7 @@ func supervise() (unix.WaitStatus, error) {
 	if err != nil {
 		return 0, err
 	}
+	builder := os.Getppid()
 	files := []uintptr{0, 1, 2, selfFD, specFD, reportFD}
 	next := uintptr(filesFD)
 	for _, m := range o.Process.Mounts {
@@ -94,7 +99,12 @@ func supervise() (unix.WaitStatus, error) {
 			_ = killChildren()
 		}
 	}()
-	return reap(step)
+	status, err := reap(step)
+	if o.Hidden != "" && os.Getppid() != builder {
+		// Nobody else is there to do it; the lock has come with the descriptors.
+		err = errors.Join(err, (&inPlace{root: "/", dir: o.Hidden}).recover())
+	}
+	return status, err
 }
 
 // peekOrder reads the order and leaves it for the step to be read again.

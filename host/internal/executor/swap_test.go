@@ -94,7 +94,7 @@ func (f fakeRoot) in(t *testing.T, do func()) []Shift {
 	s.settle()
 	do()
 	must(t, s.leave())
-	shifts, err := s.shifts()
+	shifts, err := s.shifts(nil)
 	must(t, err)
 	must(t, errors.Join(s.close(), h.close()))
 	return shifts

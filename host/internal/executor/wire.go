@@ -25,6 +25,8 @@ type order struct {
 	Chroot  string // a plain directory, which is the root file system instead of Root
 	Process wireProcess
 	Action  action
+	Hidden  string   // of a step in place: what to put in order if the builder dies
+	lock    *os.File // of that, for the supervisor to inherit; not written down
 }
 
 type action string
