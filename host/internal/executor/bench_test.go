@@ -26,3 +26,15 @@ func BenchmarkCommand(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkLay lays the files of the network and takes them away again, as for every RUN.
+func BenchmarkLay(b *testing.B) {
+	w := newLayTree(b, "etc/resolv.conf=image", "etc/hosts=image")
+	p := Process{ResolvConf: []byte("nameserver 192.0.2.1\n"), Hosts: []byte("127.0.0.1 localhost\n")}
+	for b.Loop() {
+		l, err := w.lay(b, p)
+		must(b, err)
+		_, err = l.remove()
+		must(b, err)
+	}
+}

@@ -18,6 +18,7 @@ const (
 	argSupervise = "trowel-supervise" // watches a step that has no PID namespace of its own
 	argProbe     = "trowel-probe"     // tries a step inside a user namespace
 	argMapped    = "trowel-mapped"    // waits for its user namespace's ID maps, then starts the next
+	argSweep     = "trowel-sweep"     // empties the files of secrets if the builder dies
 	argInside    = "trowel-inside"    // the program itself, in that user namespace
 )
 
@@ -49,6 +50,8 @@ func Main() *Launcher {
 		stepMain()
 	case argSupervise:
 		superviseMain()
+	case argSweep:
+		sweepMain()
 	case argMapped:
 		mappedMain()
 	case argProbe:

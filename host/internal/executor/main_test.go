@@ -72,6 +72,9 @@ func runTests(m *testing.M) int {
 	if root := os.Getenv(envSwaps); root != "" {
 		return endlessSwaps(root)
 	}
+	if dir, ok := strings.CutPrefix(os.Getenv(envHold), "secret:"); ok {
+		return holdSecret(dir)
+	}
 	if os.Getenv(envHold) != "" {
 		return holdStep(os.Getenv(envHold))
 	}
