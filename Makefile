@@ -5,21 +5,38 @@ GOLANGCI_LINT ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 BIN           ?= bin/trowel
 PLUGINS       := gitlab jsonnet s3
+LDFLAGS        = -s -w -X main.version=$(VERSION)
 
 export CGO_ENABLED = 0
 
-.PHONY: help build plugins test race e2e oracle projects lint fmt fuzz differ bench quickstart check clean
+.PHONY: help build plugins image test race e2e oracle projects lint fmt fuzz differ bench quickstart check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: plugins ## build bin/trowel, one static binary with its plugins in it
-	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/trowel
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/trowel
 
 plugins: ## compile the plugins of plugins/ to WebAssembly, to be embedded by the next build
 	$(GO) build -o bin/bare ./cmd/trowel
 	@set -e; for p in $(PLUGINS); do bin/bare plugin build plugins/$$p -o plugins/dist/$$p.wasm; done
 	$(GO) run ./plugins/pack $(PLUGINS:%=plugins/dist/%.wasm)
+
+# What `make image` makes: for which platforms, with a shell or without, under which name, and where it goes.
+PLATFORMS     ?= linux/amd64,linux/arm64
+TARGET        ?= executor
+NAME          ?= trowel:$(TARGET)
+OUTPUT        ?= type=oci,dest=bin/image.tar
+comma         := ,
+ARCHS          = $(subst linux/,,$(subst $(comma), ,$(PLATFORMS)))
+
+image: build ## on a Debian-like machine: build the container image (TARGET=debug: with a shell) as bin/image.tar; OUTPUT=type=registry NAME=… pushes it
+	cmd/trowel/image/gather.sh bin/image $(ARCHS)
+	@set -e; for a in $(ARCHS); do mkdir -p bin/image/bin/$$a; ln -sf executor bin/image/bin/$$a/warmer; ln -sf executor bin/image/bin/$$a/trowel; \
+	  echo "go build for $$a"; GOARCH=$$a $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/image/bin/$$a/executor ./cmd/trowel; done
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN) build -f cmd/trowel/image/Dockerfile --target $(TARGET) \
+	  --platform $(PLATFORMS) --build-arg VERSION=$(VERSION) --rewrite-timestamp --normalize-context \
+	  --compression-level 9 -t $(NAME) -o $(OUTPUT) bin/image
 
 test: ## run the tests; what only root may do is tested when run as root
 	$(GO) test -timeout 30m ./...
