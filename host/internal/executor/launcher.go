@@ -16,6 +16,7 @@ import (
 const (
 	argStep      = "trowel-step"      // becomes the command of a step
 	argSupervise = "trowel-supervise" // watches a step that has no PID namespace of its own
+	argServe     = "trowel-serve"     // serves /proc to a step that has none
 	argProbe     = "trowel-probe"     // tries a step inside a user namespace
 	argMapped    = "trowel-mapped"    // waits for its user namespace's ID maps, then starts the next
 	argSweep     = "trowel-sweep"     // empties the files of secrets if the builder dies
@@ -52,6 +53,8 @@ func Main() *Launcher {
 		superviseMain()
 	case argSweep:
 		sweepMain()
+	case argServe:
+		serveMain()
 	case argMapped:
 		mappedMain()
 	case argProbe:

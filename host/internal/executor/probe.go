@@ -121,6 +121,9 @@ func (l *Launcher) ProbePlain(ctx context.Context, rung Rung, dir string) (err e
 	case RungChroot:
 		_, err = l.inChroot(ctx, actionProbe, root, Process{Dir: "/"})
 		return err
+	case RungSupervised:
+		_, err = l.supervisedIn(ctx, actionProbe, root, Process{Dir: "/"})
+		return err
 	}
 	return fmt.Errorf("rung %q cannot be tried", rung)
 }

@@ -41,11 +41,12 @@ func step(say *reporter) error {
 	switch {
 	case o.Hidden != "":
 		become = becomeHere
-	case o.Chroot != "":
-		become = becomeChrooted
-		err = enterChroot(o.Chroot)
-	default:
+	case o.Chroot == "":
 		err = assemble(o, ids)
+	case o.Served:
+		become, err = becomeServed, enterChroot(o.Chroot)
+	default:
+		become, err = becomeChrooted, enterChroot(o.Chroot)
 	}
 	if err != nil {
 		return err

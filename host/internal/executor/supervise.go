@@ -73,6 +73,9 @@ func supervise() (unix.WaitStatus, error) {
 		return 0, err
 	}
 	builder := os.Getppid()
+	if o.Served {
+		return superviseServed()
+	}
 	files := []uintptr{0, 1, 2, selfFD, specFD, reportFD}
 	next := uintptr(filesFD)
 	for _, m := range o.Process.Mounts {
@@ -88,23 +91,31 @@ func supervise() (unix.WaitStatus, error) {
 	if err != nil {
 		return 0, explainStart(err)
 	}
-	life := os.NewFile(next, "life")
-	// The builder reads the pipe to its end, which is when the step has become the command.
-	if err := unix.Close(reportFD); err != nil {
-		return 0, failure("close report", "", err)
+	if err := killWhenAlone(next); err != nil {
+		return 0, err
 	}
-	go func() {
-		_, _ = life.Read(make([]byte, 1)) // returns when the builder lets go of its end
-		for {
-			_ = killChildren()
-		}
-	}()
-	status, err := reap(step)
+	status, err := reap(step, 0)
 	if o.Hidden != "" && os.Getppid() != builder {
 		// Nobody else is there to do it; the lock has come with the descriptors.
 		err = errors.Join(err, (&inPlace{root: "/", dir: o.Hidden}).recover())
 	}
 	return status, err
+}
+
+// killWhenAlone lets go of the report, which the builder reads to its end to know that the step has become the command, and
+// kills all children when the builder lets go of its end of the pipe life.
+func killWhenAlone(life uintptr) error {
+	held := os.NewFile(life, "life")
+	if err := unix.Close(reportFD); err != nil {
+		return failure("close report", "", err)
+	}
+	go func() {
+		_, _ = held.Read(make([]byte, 1))
+		for {
+			_ = killChildren()
+		}
+	}()
+	return nil
 }
 
 // peekOrder reads the order and leaves it for the step to be read again.
@@ -123,9 +134,14 @@ func peekOrder() (order, error) {
 	return o, nil
 }
 
-// reap waits for the step and for every orphan, then kills what is left until nothing is.
-func reap(step int) (unix.WaitStatus, error) {
+// errServerEnded says that nobody answers the step's system calls any more.
+var errServerEnded = errors.New("the process that serves /proc has ended")
+
+// reap waits for the step and for every orphan, then kills what is left until nothing is. It does so too when the step's
+// server ends before it; 0 is none.
+func reap(step, server int) (unix.WaitStatus, error) {
 	var result unix.WaitStatus
+	var lost error
 	for ended := false; ; {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, 0, nil)
@@ -133,12 +149,15 @@ func reap(step int) (unix.WaitStatus, error) {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.ECHILD):
-			return result, nil
+			return result, lost
 		case err != nil:
 			return result, failure("wait for processes", "", err)
 		}
-		if pid == step {
+		switch {
+		case pid == step:
 			result, ended = status, true
+		case pid == server && !ended && status != 0: // else it saw the last process end before we did
+			lost, ended = errServerEnded, true
 		}
 		if ended {
 			if err := killChildren(); err != nil {

@@ -23,6 +23,7 @@ const (
 type order struct {
 	Root    Rootfs
 	Chroot  string // a plain directory, which is the root file system instead of Root
+	Served  bool   // in which a server answers for /proc
 	Process wireProcess
 	Action  action
 	Hidden  string   // of a step in place: what to put in order if the builder dies

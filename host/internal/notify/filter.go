@@ -3,6 +3,7 @@ package notify
 import (
 	"errors"
 	"fmt"
+	"io"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +46,8 @@ const (
 // Program is the filter: every call of another architecture than arch is stopped too, for the listener to refuse.
 func Program(arch uint32, rules []Rule) []unix.SockFilter {
 	program := []unix.SockFilter{
-		load(dataArch), {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: arch, Jt: 1},
+		load(dataArch),
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: arch, Jt: 1},
 		result(unix.SECCOMP_RET_USER_NOTIF), load(dataCall),
 	}
 	for _, r := range rules {
@@ -93,20 +95,20 @@ func result(action uint32) unix.SockFilter {
 }
 
 // Install puts a filter on this thread and gives the descriptor of its listener, which is closed at execve. The thread must
-// have no_new_privs or CAP_SYS_ADMIN. killable says whether this kernel keeps a request that was received from being
-// interrupted by signals that do not kill (Linux 5.19).
-func Install(program []unix.SockFilter) (listener int, killable bool, err error) {
+// have no_new_privs or CAP_SYS_ADMIN. From Linux 5.19 on a request that was received is not interrupted by signals that do
+// not kill; before, a caller with handlers sees EINTR more often.
+func Install(program []unix.SockFilter) (listener int, err error) {
 	fprog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 	for _, extra := range []uintptr{unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, 0} {
 		fd, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags|extra, uintptr(unsafe.Pointer(&fprog)))
 		switch {
 		case errno == 0:
-			return int(fd), extra != 0, nil
+			return int(fd), nil
 		case errno == unix.EBUSY:
-			return -1, false, fmt.Errorf("install seccomp filter: another supervisor listens already: %w", errno)
+			return -1, fmt.Errorf("install seccomp filter: another supervisor listens already: %w", errno)
 		case errno != unix.EINVAL || extra == 0:
-			return -1, false, fmt.Errorf("install seccomp filter: %w", errno)
+			return -1, fmt.Errorf("install seccomp filter: %w", errno)
 		}
 	}
 	panic("notify: unreachable")
@@ -120,7 +122,7 @@ func Send(socket, fd int) error {
 	return nil
 }
 
-// Receive takes a descriptor that was passed by Send. It is closed at execve.
+// Receive takes a descriptor that was passed by Send. It is closed at execve. io.EOF says that the sender is gone.
 func Receive(socket int) (int, error) {
 	payload, control := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	n, oobn, err := 0, 0, error(unix.EINTR)
@@ -131,7 +133,7 @@ func Receive(socket int) (int, error) {
 		return -1, fmt.Errorf("receive descriptor: %w", err)
 	}
 	if n == 0 {
-		return -1, errors.New("receive descriptor: the sender is gone")
+		return -1, io.EOF
 	}
 	messages, err := unix.ParseSocketControlMessage(control[:oobn])
 	if err != nil || len(messages) != 1 {

@@ -102,8 +102,18 @@ func (l *Listener) send(out response) {
 	_, _, _ = unix.RawSyscall(unix.SYS_IOCTL, l.fd, unix.SECCOMP_IOCTL_NOTIF_SEND, uintptr(unsafe.Pointer(&out)))
 }
 
+// BlockSignals keeps signals from this thread: one that interrupts [Listener.Add] leaves the caller with an answer and
+// without the descriptor. Go's runtime sends them to preempt, and does without.
+func BlockSignals() error {
+	all := ^uint64(0)
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&all)), 0, 8, 0, 0); errno != 0 {
+		return fmt.Errorf("block signals: %w", errno)
+	}
+	return nil
+}
+
 // Add gives the caller a copy of one of our descriptors, which its call returns: under the number target, or the lowest free
-// one if that is 0. Our own stays ours. An error means that nothing was answered.
+// one if that is 0. Our own stays ours. An error means that nothing was answered. The thread must have blocked signals.
 func (l *Listener) Add(r *Request, fd, target int, closeOnExec bool) error {
 	in := addition{id: r.ID, flags: unix.SECCOMP_ADDFD_FLAG_SEND, source: uint32(fd), target: uint32(target)}
 	if target != 0 {

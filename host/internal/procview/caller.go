@@ -57,6 +57,12 @@ func (m *memories) drop(tid uint32) {
 	}
 }
 
+func (m *memories) close() {
+	for _, held := range m.held {
+		closeFD(held.fd)
+	}
+}
+
 // openMemory opens the caller's memory with the rights that this takes: its user's, since we have no CAP_SYS_PTRACE.
 func (w *worker) openMemory(r *notify.Request, flags int) (int, error) {
 	path := strconv.AppendUint(w.memoryName[:0], uint64(r.TID), 10)

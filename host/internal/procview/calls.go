@@ -86,7 +86,9 @@ func Program() []unix.SockFilter {
 		unix.SYS_LINKAT:    {When: notify.WhenSet, Argument: 4, Bits: unix.AT_SYMLINK_FOLLOW},
 		unix.SYS_UTIMENSAT: {When: notify.WhenNotNull, Argument: 1},
 	}
-	rules := []notify.Rule{{Call: unix.SYS_FCHDIR, When: notify.WhenHigh}}
+	rules := []notify.Rule{
+		{Call: unix.SYS_FCHDIR, When: notify.WhenHigh}, {Call: unix.SYS_DUP, When: notify.WhenHigh}, {Call: unix.SYS_FCNTL, When: notify.WhenHigh},
+	}
 	for _, nr := range frequency() {
 		c := calls()[nr]
 		rule, ok := special[nr]

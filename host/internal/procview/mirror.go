@@ -16,7 +16,10 @@ import (
 // mirrorName is the mirror's name in the root's own /proc.
 const mirrorName = ".mirror"
 
-const mirrorPath = "/proc/" + mirrorName
+const (
+	mirrorPath = "/proc/" + mirrorName
+	gonePath   = "/proc/.gone" // takes directories of processes that have ended
+)
 
 // fromMirror gives the place in /proc that an absolute path stands for: of the mirror, or where a working directory is.
 func fromMirror(path string) (string, bool) {
@@ -30,8 +33,10 @@ func fromMirror(path string) (string, bool) {
 
 // makeMirror makes its root, in a /proc that is the executor's own and nobody else's yet.
 func (s *server) makeMirror() error {
-	if err := unix.Mkdir(mirrorPath, 0o555); err != nil {
-		return fmt.Errorf("make directory %q: %w", mirrorPath, err)
+	for _, dir := range []string{mirrorPath, gonePath} {
+		if err := unix.Mkdir(dir, 0o555); err != nil {
+			return fmt.Errorf("make directory %q: %w", dir, err)
+		}
 	}
 	return placeStandIn(standInPath)
 }
@@ -59,7 +64,7 @@ func (w *worker) reflect(path string, real int) (int, error) {
 	}
 	for name, kind := range have {
 		if names[name] != kind {
-			remove(dir, name, kind)
+			w.remove(dir, name, kind)
 		}
 	}
 	for name, kind := range names {
@@ -150,21 +155,13 @@ func mark(dir int, name string, kind uint8) {
 	}
 }
 
-// remove takes a name away, with all that is below: what stood for a process that is gone.
-func remove(dir int, name string, kind uint8) {
+// remove takes a name away. A directory goes with all that is below, as that of a process that has ended; but whoever reads
+// it goes on reading, so it is moved, not deleted.
+func (s *server) remove(dir int, name string, kind uint8) {
 	if kind != unix.DT_DIR {
 		_ = unix.Unlinkat(dir, name, 0)
 		return
 	}
-	sub, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	if names, err := readNames(sub); err == nil {
-		for below, kind := range names {
-			remove(sub, below, kind)
-		}
-	}
-	closeFD(sub)
-	_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	s.removed++
+	_ = unix.Renameat(dir, name, unix.AT_FDCWD, fmt.Sprintf("%s/%d", gonePath, s.removed))
 }

@@ -179,6 +179,26 @@ func (w *worker) openDirectory(r *notify.Request, at place, o opening) {
 	w.give(r, fd, target, o.flags&unix.O_CLOEXEC != 0)
 }
 
+// duplicate keeps a directory of the mirror at high numbers: find(1), for one, goes on with a copy.
+func (w *worker) duplicate(r *notify.Request) {
+	if command := uint32(r.Args[1]); r.Call == unix.SYS_FCNTL && command != unix.F_DUPFD && command != unix.F_DUPFD_CLOEXEC {
+		w.listener.Continue(r)
+		return
+	}
+	path, ok := w.directory(r, fmt.Sprintf("fd/%d", uint32(r.Args[0])))
+	if !ok {
+		w.listener.Continue(r)
+		return
+	}
+	dir, err := openMirror(strings.Trim(strings.TrimPrefix(path, "/proc"), "/"), false)
+	if err != nil {
+		w.listener.Continue(r)
+		return
+	}
+	defer closeFD(dir)
+	w.give(r, dir, w.highNumber(r), r.Call == unix.SYS_FCNTL && uint32(r.Args[1]) == unix.F_DUPFD_CLOEXEC)
+}
+
 // openMounts gives what we say of mounts.
 func (w *worker) openMounts(r *notify.Request, at place, o opening) {
 	if writes(o.flags) {

@@ -26,6 +26,7 @@ type Config struct {
 	Reaper   int // the process whose descendants the step's processes are
 	// Capabilities are all that the server has, and all that a process of the step can have.
 	Capabilities uint64
+	Files        []File
 	// Note is told, from any goroutine, what users should know of.
 	Note func(string)
 }
@@ -41,10 +42,12 @@ type server struct {
 
 	inProc atomic.Bool // whether a process's working directory was ever in /proc
 	links  atomic.Pointer[map[string]string]
-	mounts int // a memory file with what /proc/self/mounts says
-	info   int // and mountinfo
+	mounts int            // a memory file with what /proc/self/mounts says
+	info   int            // and mountinfo
+	files  map[string]int // descriptors of the files in memory, by path
 
-	mirror sync.Mutex // held while directories of the mirror change
+	mirror  sync.Mutex // held while directories of the mirror change
+	removed int        // how many of them were removed
 
 	mu      sync.Mutex
 	pending map[int]*program // by process: what it wants to become by way of the agent
@@ -81,10 +84,12 @@ func Serve(ctx context.Context, c Config) error {
 	if err := s.makeMirror(); err != nil {
 		return err
 	}
+	if err := s.makeFiles(c.Files); err != nil {
+		return err
+	}
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread has a caller's rights
-		done <- s.newWorker().loop()
+		done <- s.onThread(func(w *worker) error { return w.loop() })
 	}()
 	select {
 	case err := <-done:
@@ -94,8 +99,14 @@ func Serve(ctx context.Context, c Config) error {
 	}
 }
 
-func (s *server) newWorker() *worker {
-	return &worker{server: s, actor: actor{own: s.Capabilities}}
+// onThread does something on a thread of its own. The goroutine must end then, and the thread with it: it has a caller's
+// rights.
+func (s *server) onThread(do func(*worker) error) error {
+	runtime.LockOSThread()
+	if err := notify.BlockSignals(); err != nil {
+		return err
+	}
+	return do(&worker{server: s, actor: actor{own: s.Capabilities}})
 }
 
 func (w *worker) loop() error {
@@ -124,9 +135,13 @@ func (w *worker) handle(r *notify.Request) {
 		w.refuseArchitecture(r)
 		return
 	}
-	if r.Call == unix.SYS_FCHDIR {
+	switch r.Call {
+	case unix.SYS_FCHDIR:
 		w.inProc.Store(true)
 		w.listener.Continue(r)
+		return
+	case unix.SYS_DUP, unix.SYS_FCNTL:
+		w.duplicate(r)
 		return
 	}
 	c := w.table[uint32(r.Call)]
@@ -135,11 +150,7 @@ func (w *worker) handle(r *notify.Request) {
 		w.listener.Continue(r)
 		return
 	}
-	base, mine := w.base(r, c, path)
-	var at place
-	if mine {
-		at = w.find(r, c, base, string(path))
-	}
+	at := w.place(r, c, path)
 	if at.kind == untouched {
 		if c.pass != nil {
 			c.pass(w, r, path)
@@ -154,11 +165,23 @@ func (w *worker) handle(r *notify.Request) {
 	c.answer(w, r, at)
 }
 
+// place says where a path leads.
+func (w *worker) place(r *notify.Request, c call, path []byte) place {
+	if len(path) == 0 {
+		return place{}
+	}
+	if at, ok := w.served(path); ok {
+		return at
+	}
+	base, mine := w.base(r, c, path)
+	if !mine {
+		return place{}
+	}
+	return w.find(r, c, base, string(path))
+}
+
 // base says where a path starts, and whether it may lead into /proc at all. Nearly all do not, so this is quick about them.
 func (w *worker) base(r *notify.Request, c call, path []byte) (string, bool) {
-	if len(path) == 0 {
-		return "", false
-	}
 	if path[0] == '/' {
 		return "/", bytes.Contains(path, []byte("proc")) || w.linked(path)
 	}
@@ -224,9 +247,15 @@ func (w *worker) slowly(r *notify.Request, answer func(*worker, *notify.Request)
 	}
 	request, s := *r, w.server
 	go func() {
-		runtime.LockOSThread() // it ends with the goroutine
 		defer func() { <-s.slow }()
-		answer(s.newWorker(), &request)
+		err := s.onThread(func(w *worker) error {
+			defer w.memories.close()
+			answer(w, &request)
+			return nil
+		})
+		if err != nil {
+			s.listener.Fail(&request, unix.EAGAIN)
+		}
 	}()
 }
 

@@ -58,6 +58,22 @@ func do(what string, args []string) error {
 		return cat(args)
 	case "ls":
 		return ls(args[0])
+	case "link":
+		target, err := os.Readlink(args[0])
+		fmt.Print(target)
+		return err
+	case "run", "self":
+		return run(what, args)
+	case "climb":
+		return climb(args[0])
+	case "race":
+		return race(args)
+	case "storm":
+		return storm()
+	case "fifo":
+		return fifo(args[0])
+	case "undumpable":
+		return undumpable()
 	case "links":
 		return links(args[0])
 	case "write":
