@@ -61,6 +61,12 @@ func TestManifest(t *testing.T) {
 // TestCorpus builds each case and compares the image with what BuildKit made of it.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
+	eachCase(t, func(r *corpusRun) { r.build() })
+}
+
+// eachCase prepares what the cases of the corpus need, and does something with each.
+func eachCase(t *testing.T, do func(*corpusRun)) {
+	t.Helper()
 	cases, err := corpus.Load(filepath.Join(corpusDir, "cases"))
 	if err != nil || len(cases) == 0 {
 		t.Fatal("no cases", err)
@@ -86,8 +92,7 @@ func TestCorpus(t *testing.T) {
 			if c.Root && (os.Getuid() != 0 || !permits.owners) {
 				return // its context cannot be made
 			}
-			r := &corpusRun{T: t, c: c, bases: bases.For(c), reader: reader, permits: permits, dir: t.TempDir()}
-			r.build()
+			do(&corpusRun{T: t, c: c, bases: bases.For(c), reader: reader, permits: permits, dir: t.TempDir()})
 		})
 	}
 }
@@ -103,11 +108,21 @@ type corpusRun struct {
 	reader  *corpus.Reader
 	permits machinePermits
 	dir     string
+	// isolation is how RUN is isolated; empty means as the machine permits.
+	isolation string
 }
 
 // build builds the case cold, and compares with BuildKit; then again with a set time: cold with many jobs, from the cache with
 // one, and without a cache.
 func (r *corpusRun) build() {
+	if got, since, ok := r.cold(); ok {
+		r.materialised(got, since)
+		r.again()
+	}
+}
+
+// cold builds the case without a cache and compares with BuildKit. ok says whether there is an image.
+func (r *corpusRun) cold() (got *corpus.Golden, since time.Time, ok bool) {
 	bases, stop := r.c.Serve(r.dir, r.bases)
 	defer stop()
 	r.bases = bases
@@ -118,34 +133,32 @@ func (r *corpusRun) build() {
 	if err != nil {
 		r.Fatal(err)
 	}
-	since := time.Now()
+	since = time.Now()
 	if r.c.Parent() {
 		if _, log, err := r.trowel("parent", "first", "", "-t", r.bases["@PARENT@"], "--push"); err != nil {
 			if !r.forbidden(log) {
 				r.Fatalf("build the parent: %v\n%s", err, log)
 			}
-			return
+			return nil, since, false
 		}
 	}
 	_, log, err := r.trowel("context", "first", "", "--jobs=1", "-o", r.output("cold"))
 	switch {
 	case err != nil && r.forbidden(log):
-		return
+		return nil, since, false
 	case r.c.Refuses != nil || r.c.Fails != nil:
 		r.refused(want, log, err)
-		return
+		return nil, since, false
 	case err != nil:
 		r.Fatalf("%v\n%s", err, log)
 	}
-	got, err := r.reader.Read(filepath.Join(r.dir, "cold"), since)
-	if err != nil {
+	if got, err = r.reader.Read(filepath.Join(r.dir, "cold"), since); err != nil {
 		r.Fatal(err)
 	}
 	if diff := r.c.Diff(want, got, since); diff != "" {
 		r.Errorf("differs from what BuildKit made:\n%s", diff)
 	}
-	r.materialised(got, since)
-	r.again()
+	return got, since, true
 }
 
 // again builds three times more, with times made the same; all have the same digest.
@@ -205,6 +218,9 @@ func (r *corpusRun) trowel(dir, cache, epoch string, arguments ...string) (diges
 	cmd := exec.CommandContext(ctx, "trowel", append(arguments, filepath.Join(r.dir, dir))...)
 	cmd.Dir = r.dir
 	cmd.Env = append(os.Environ(), "HOME="+r.dir, "TMPDIR="+r.dir, "SOURCE_DATE_EPOCH="+epoch, "XDG_CACHE_HOME=", "XDG_CONFIG_HOME=", "DOCKER_CONFIG=")
+	if r.isolation != "" {
+		cmd.Env = append(cmd.Env, "TROWEL_ISOLATION="+r.isolation)
+	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

@@ -253,8 +253,12 @@ func (b *builder) releaseRoot() {
 // mountedPlain shows the files that a mount is to show, in a directory of their own.
 func (b *builder) mountedPlain(ctx context.Context, x effect.Mount) (executor.Mount, error) {
 	dir, err := b.shownFiles(ctx, x)
-	return executor.Mount{
+	if err != nil {
+		return executor.Mount{}, err
+	}
+	show := executor.Mount{
 		Kind: executor.MountLayers, SubPath: mountedName, ReadOnly: x.Access == effect.ReadOnly,
 		Layers: executor.Rootfs{LayersDir: b.engine.Dir, Lowers: []string{dir}},
-	}, err
+	}
+	return show, b.engine.makePlaces(&show.Layers.Merged)
 }
