@@ -22,6 +22,9 @@ import (
 // setUp prepares a machine, for an ordinary user or with a masked /proc as containers have it, and becomes the tests again.
 // It returns only an error.
 func setUp(what string) error {
+	if strings.HasPrefix(what, "container") {
+		return enterContainer(what)
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}

@@ -55,14 +55,20 @@ func removeAt(dirfd int, name string) error {
 	return r.tree(dirfd, name)
 }
 
-// Empty deletes what is in an open directory, wherever it lies, and leaves the directory.
+// Empty deletes what is in an open directory, wherever it lies, and leaves the directory. It may have been removed.
 func Empty(fd int) error {
 	again, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("empty directory: %w", err)
 	}
 	dir := os.NewFile(uintptr(again), ".")
 	names, err := dir.Readdirnames(-1)
+	if errors.Is(err, unix.ENOENT) {
+		err = nil
+	}
 	if err := errors.Join(err, dir.Close()); err != nil {
 		return fmt.Errorf("empty directory: %w", err)
 	}

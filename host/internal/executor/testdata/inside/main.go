@@ -109,6 +109,14 @@ func do(what string, args []string) error {
 		return err
 	case "stat":
 		return stat(args)
+	case "rights":
+		return rights()
+	case "descriptors":
+		return descriptors()
+	case "mv":
+		return os.Rename(args[0], args[1])
+	case "replace":
+		return replace(args[0])
 	}
 	return fmt.Errorf("do what: %q", what)
 }
