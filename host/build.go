@@ -103,8 +103,9 @@ type build struct {
 	platforms []ocispec.Platform
 	client    *registry.Client
 	tiers     *cache.Tiers
-	name      string // of the Dockerfile
-	text      []byte // of it; known before the context is open where there is no context
+	caching   []registry.Repository // that are caches
+	name      string                // of the Dockerfile
+	text      []byte                // of it; known before the context is open where there is no context
 	file      *dockerfile.File
 	plans     []*plan.Plan // one for each platform
 	sources   *sources
@@ -208,13 +209,21 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 	}
 	var tiers []cache.Tier
 	for _, c := range b.Caches {
-		tier := cache.Tier{Name: c.Name, Cache: c.Backend, Roles: cache.Read | cache.Write, Place: c.Place}
+		tier := cache.Tier{Name: c.Name, Cache: c.Backend, Roles: cache.Read | cache.Write, Place: c.Place, Reach: c.Holds}
 		if len(c.Roles) > 0 {
 			if tier.Roles, err = cache.ParseRoles(c.Roles); err != nil {
 				return fmt.Errorf("cache %q: %w", c.Name, err)
 			}
 		}
 		tiers = append(tiers, tier)
+		if c.Repository == "" {
+			continue
+		}
+		at, err := registry.ParseRepository(c.Repository)
+		if err != nil {
+			return fmt.Errorf("cache %q: %w", c.Name, err)
+		}
+		b.caching = append(b.caching, at)
 	}
 	b.tiers = cache.NewTiers(tiers, damaged, func(text string) { b.progress().Report(warning(text)) })
 	if b.work, err = openWorkDir(b.WorkDir); err != nil {

@@ -28,7 +28,7 @@ type CopyRequest struct {
 	// Stdout receives an archive whose file is "-".
 	Stdout io.Writer
 
-	Registries  map[string]config.Registry
+	Registries map[string]config.Registry
 	// DefaultRegistry, RegistryAttempts, SkipPushCheck and KeepImmutable are as in [Request].
 	DefaultRegistry  config.Registry
 	RegistryAttempts int

@@ -90,6 +90,9 @@ func (p *pusher) Layer(l *stage.Layer) {
 			if mount := l.MountFrom(); mount != (registry.Repository{}) {
 				from = append(from, mount)
 			}
+			if l.Cached() {
+				from = append(from, p.build.caching...)
+			}
 			return p.blob(repository, l.Upload(), from, l.Title())
 		})
 	}

@@ -153,7 +153,21 @@ type Cache struct {
 	Roles []string
 	// Place says where the backend is.
 	Place CachePlace
+	// Holds says what is kept there.
+	Holds CacheHolds
+	// Repository is that of a registry which the backend is, such as "registry.example.com/app/cache"; empty for others. What
+	// is pushed to the same registry need not be sent again.
+	Repository string
 }
+
+// CacheHolds says what a cache backend is used for.
+type CacheHolds = cache.Reach
+
+// What a backend can hold.
+const (
+	CacheEverything = cache.Shared
+	CacheBases      = cache.Bases // base images alone
+)
 
 // CachePlace says where a cache backend is.
 type CachePlace = cache.Place

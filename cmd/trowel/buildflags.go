@@ -25,6 +25,7 @@ type buildFlags struct {
 	compressionLevel, jobs               int
 	push, noCache, quiet                 bool
 	noLocalCache, frozen                 bool
+	localHolds                           host.CacheHolds
 	rewriteTimestamp, normalizeContext   bool
 	pluginDir, lockFile                  string
 	call                                 callFlag

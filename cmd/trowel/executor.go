@@ -66,6 +66,7 @@ func (p program) execute(ctx context.Context, o *executorFlags) error {
 		result, err = host.Build(ctx, r)
 		return err
 	})
+	err = errors.Join(err, job.close())
 	if code, ok := host.ExitCode(err); ok {
 		return failedRun{err, code}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,16 @@ type executorJob struct {
 	settings config.Config
 	request  host.Request
 	said     []remark
+	opened   []io.Closer
+}
+
+// close gives up what the job opened.
+func (j *executorJob) close() error {
+	var errs []error
+	for _, c := range j.opened {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // executorJob turns kaniko's flags into a request: those that build has become build's, the rest is put into the request.
@@ -62,8 +73,7 @@ func (p program) executorJob(o *executorFlags) (*executorJob, error) {
 	if r.Credentials, err = p.kanikoCredentials(o.kanikoDir, &o.registryFlags); err != nil {
 		return nil, err
 	}
-	o.applyCache(j)
-	return j, nil
+	return j, o.applyCache(j)
 }
 
 // reach says how registries are reached.
@@ -95,7 +105,6 @@ func (o *executorFlags) check() error {
 	}
 	for flag, given := range map[string]bool{
 		"ignore-path": len(o.ignorePaths) > 0, "target (several)": len(o.targets) > 1, "skip-unused-stages=false": !o.skipUnused, "single-snapshot": o.singleSnapshot,
-		"cache-repo": o.cacheRepo != "" && !strings.HasPrefix(o.cacheRepo, "oci:"),
 	} {
 		if given {
 			return usageError{fmt.Errorf("--%s is not there yet", flag)}

@@ -128,6 +128,7 @@ func (s *pluginSession) request(name string) artifact.Request {
 // names are the plugins that arguments name, or all there are.
 func (s *pluginSession) names(args []string) ([]string, error) {
 	all := slices.Sorted(maps.Keys(s.settings.Plugins))
+	all = slices.DeleteFunc(all, func(name string) bool { return s.settings.Plugins[name].Source == sourceRegistry }) // nothing to install
 	if len(args) == 0 {
 		return all, nil
 	}

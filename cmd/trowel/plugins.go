@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 type plugged struct {
 	set     *plugin.Set
 	sockets *socketDir
+	opened  []io.Closer // of caches that are compiled in
 }
 
 // plugIn loads the configured plugins and tells the request of them. The local cache is asked before those of plugins, and
@@ -51,6 +53,9 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 				found, err := s.client.Resolve(ctx, s.request(name), s.locked, mode)
 				return found.Bytes, err
 			},
+			Native: func(_ context.Context, _ string, spec plugin.Spec) (plugin.Cache, bool, error) {
+				return in.native(spec, r)
+			},
 			Host: "trowel " + buildVersion(), Getenv: p.getenv, Proxy: settings.Proxy.Func(), TLS: certificates,
 			CompileDir: compileDir(f, settings), SocketDir: sockets.name, Report: report,
 		})
@@ -60,7 +65,7 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 		return nil, errors.Join(err, in.close(ctx))
 	}
 	for _, c := range in.set.Caches {
-		r.Caches = append(r.Caches, host.Cache{Name: c.Name, Backend: c.Backend, Roles: c.Roles, Place: host.CacheRemote})
+		r.Caches = append(r.Caches, host.Cache{Name: c.Name, Backend: c.Backend, Roles: c.Roles, Place: host.CacheRemote, Repository: c.Repository})
 	}
 	r.Credentials = append(in.set.Credentials, r.Credentials...)
 	for _, i := range in.set.Instructions {
@@ -74,6 +79,9 @@ func (in *plugged) close(ctx context.Context) error {
 	var err error
 	if in.set != nil {
 		err = in.set.Close(context.WithoutCancel(ctx))
+	}
+	for _, c := range in.opened {
+		err = errors.Join(err, c.Close())
 	}
 	if in.sockets != nil {
 		err = errors.Join(err, in.sockets.close())

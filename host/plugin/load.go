@@ -25,6 +25,8 @@ import (
 type Options struct {
 	// Program finds the bytes of a plugin that may run: verified against the lock.
 	Program func(ctx context.Context, name string, spec Spec) ([]byte, error)
+	// Native makes the plugins that are compiled into this program, and says which those are; nil: none are.
+	Native func(ctx context.Context, name string, spec Spec) (_ Cache, mine bool, err error)
 	// Host names this program to plugins, such as "trowel 1.0.0".
 	Host   string
 	Getenv func(string) string
@@ -55,6 +57,12 @@ func Load(ctx context.Context, specs map[string]Spec, names []string, o Options)
 	l := &loader{Options: o, engine: engine}
 	for _, name := range names {
 		spec := specs[name]
+		if mine, err := set.addNative(ctx, name, spec, o); mine || err != nil {
+			if err != nil {
+				return set, fmt.Errorf("plugin %q: %w", name, err)
+			}
+			continue
+		}
 		r, err := l.load(ctx, name, spec)
 		if err != nil {
 			return set, fmt.Errorf("plugin %q: %w", name, err)
@@ -67,17 +75,42 @@ func Load(ctx context.Context, specs map[string]Spec, names []string, o Options)
 	return set, nil
 }
 
+// addNative adds a plugin that is compiled into this program, if it is one.
+func (s *Set) addNative(ctx context.Context, name string, spec Spec, o Options) (mine bool, err error) {
+	if o.Native == nil {
+		return false, nil
+	}
+	c, mine, err := o.Native(ctx, name, spec)
+	if err != nil || !mine {
+		return mine, err
+	}
+	c.Name, c.Roles = name, spec.Roles
+	if c.Backend, err = withRecordKey(c.Backend, spec, o.Getenv); err != nil {
+		return true, err
+	}
+	s.Caches = append(s.Caches, c)
+	return true, nil
+}
+
+// withRecordKey is a cache whose records are authenticated, if the user wants that.
+func withRecordKey(backend sdk.Cache, spec Spec, getenv func(string) string) (sdk.Cache, error) {
+	if spec.RecordKey == nil {
+		return backend, nil
+	}
+	secret, err := readKey(*spec.RecordKey, getenv)
+	if err != nil {
+		return nil, fmt.Errorf("record-key: %w", err)
+	}
+	return authenticated{backend, secret}, nil
+}
+
 // add gives a plugin its place.
 func (s *Set) add(r *running, getenv func(string) string) error {
 	switch r.spec.Kind {
 	case sdk.KindCache:
-		var backend sdk.Cache = &cacheBackend{running: r}
-		if key := r.spec.RecordKey; key != nil {
-			secret, err := readKey(*key, getenv)
-			if err != nil {
-				return fmt.Errorf("record-key: %w", err)
-			}
-			backend = authenticated{backend, secret}
+		backend, err := withRecordKey(&cacheBackend{running: r}, r.spec, getenv)
+		if err != nil {
+			return err
 		}
 		s.Caches = append(s.Caches, Cache{Name: r.name, Backend: backend, Roles: r.spec.Roles})
 	case sdk.KindCredential:

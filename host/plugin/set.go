@@ -21,6 +21,8 @@ type Cache struct {
 	Name    string
 	Backend sdk.Cache
 	Roles   []string
+	// Repository is that of a registry which the cache is; empty for others.
+	Repository string
 }
 
 // Instructions is a plugin that gives instructions.

@@ -19,6 +19,7 @@ import (
 	"hash"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
@@ -192,8 +193,14 @@ func OutwardKey(diffID, form string) sdk.Key {
 func IndexKey(diffID string) sdk.Key {
 	h := newDigest("layer index 1")
 	h.string(diffID)
-	return sdk.Key("index/" + h.sum().String())
+	return indexPrefix + sdk.Key(h.sum().String())
 }
+
+// indexPrefix is how the keys of layers' indexes begin.
+const indexPrefix sdk.Key = "index/"
+
+// isIndexKey says whether a key is one of [IndexKey]'s.
+func isIndexKey(key sdk.Key) bool { return strings.HasPrefix(string(key), string(indexPrefix)) }
 
 // digest frames each value with its length, so that no two lists of values digest alike.
 type digest struct{ h hash.Hash }

@@ -37,6 +37,7 @@ func (t *Tiers) Records(ctx context.Context, keys []sdk.Key) map[sdk.Key][]byte 
 func (t *Tiers) ask(ctx context.Context, at Place, keys []sdk.Key, answers [][]sdk.Record) {
 	var g errgroup.Group
 	for i, b := range t.tiers {
+		keys := b.concerned(keys)
 		if b.Place != at || !b.readable() || len(keys) == 0 {
 			continue
 		}
@@ -83,7 +84,7 @@ func (t *Tiers) fillRecords(ctx context.Context, answers [][]sdk.Record, found m
 		}
 		var missing []sdk.Record
 		for key, value := range found {
-			if !held[key] {
+			if !held[key] && len(b.concerned([]sdk.Key{key})) > 0 {
 				missing = append(missing, sdk.Record{Key: key, Value: value})
 			}
 		}

@@ -38,6 +38,7 @@ type Reach string
 const (
 	Shared Reach = ""      // that of earlier builds
 	Own    Reach = "build" // what this very build made, which holds even where nothing is to be taken from a cache
+	Bases  Reach = "bases" // blobs of base images and their indexes, and nothing of steps
 )
 
 // Roles says what a backend is used for.

@@ -47,6 +47,29 @@ func (c *Client) Exists(ctx context.Context, repository Repository, blobDigest s
 	return h.hasBlob(ctx, task{op: "look up blob", ref: repository.String() + "@" + blobDigest}, repository, blobDigest, access{repository: repository.Path})
 }
 
+// Stat returns the length of a blob and whether a repository has it.
+func (c *Client) Stat(ctx context.Context, repository Repository, blobDigest string) (size int64, held bool, err error) {
+	h, err := c.host(repository.Registry)
+	if err != nil {
+		return 0, false, err
+	}
+	t := task{op: "look up blob", ref: repository.String() + "@" + blobDigest}
+	resp, err := h.call(ctx, t, &request{
+		method: http.MethodHead, url: h.url(repository, "blobs/"+blobDigest), access: access{repository: repository.Path},
+	}, http.StatusOK, http.StatusNotFound)
+	if err != nil {
+		return 0, false, err
+	}
+	drain(resp.Body)
+	if resp.StatusCode == http.StatusNotFound {
+		return 0, false, nil
+	}
+	if resp.ContentLength < 0 {
+		return 0, false, &Error{Op: t.op, Ref: t.ref, Err: errors.New("the registry does not say its length")}
+	}
+	return resp.ContentLength, true, nil
+}
+
 func (h *host) hasBlob(ctx context.Context, t task, repository Repository, blobDigest string, a access) (bool, error) {
 	resp, err := h.call(ctx, t, &request{
 		method: http.MethodHead, url: h.url(repository, "blobs/"+blobDigest), access: a,

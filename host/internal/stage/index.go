@@ -144,7 +144,7 @@ func readAll(ctx context.Context, content sdk.Content, want indexRecord) (_ []by
 // keepIndex stores the index of a base's layer, which holds wherever the layer occurs.
 func (e *Engine) keepIndex(ctx context.Context, l *Layer, x *layer.Index) {
 	e.background.Go(func() error {
-		r, err := e.putIndex(ctx, x)
+		r, err := e.putIndex(ctx, x, e.Cache.PutIndexBlob)
 		if err != nil {
 			return err
 		}
@@ -158,12 +158,12 @@ func (e *Engine) keepIndex(ctx context.Context, l *Layer, x *layer.Index) {
 }
 
 // putIndex stores an index as a blob.
-func (e *Engine) putIndex(ctx context.Context, x *layer.Index) (indexRecord, error) {
+func (e *Engine) putIndex(ctx context.Context, x *layer.Index, put func(context.Context, sdk.Blob, sdk.Content)) (indexRecord, error) {
 	data, err := layer.EncodeIndex(*x)
 	if err != nil {
 		return indexRecord{}, err
 	}
 	r := indexRecord{Index: sdk.Digest(digest.FromBytes(data)), IndexSize: int64(len(data))}
-	e.Cache.PutBlob(ctx, sdk.Blob{Digest: r.Index, Size: r.IndexSize}, bytesContent(data))
+	put(ctx, sdk.Blob{Digest: r.Index, Size: r.IndexSize}, bytesContent(data))
 	return r, nil
 }

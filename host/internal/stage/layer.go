@@ -106,6 +106,9 @@ func (l *Layer) Descriptor(context.Context) (ocispec.Descriptor, error) {
 // MountFrom is a repository that registries can mount the blob from; zero if there is none.
 func (l *Layer) MountFrom() registry.Repository { return l.mount }
 
+// Cached says whether an earlier build left the layer in a cache.
+func (l *Layer) Cached() bool { return l.recorded != nil }
+
 // Title is what to call the layer in messages.
 func (l *Layer) Title() string {
 	if l.pending != nil {

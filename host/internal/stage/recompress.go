@@ -66,7 +66,7 @@ func (e *Engine) recordOf(ctx context.Context, l *Layer, made *layer.Layer, belo
 	if err != nil {
 		return cache.Record{}, err
 	}
-	index, err := e.putIndex(ctx, &made.Index)
+	index, err := e.putIndex(ctx, &made.Index, e.Cache.PutBlob)
 	if err != nil {
 		return cache.Record{}, err
 	}
