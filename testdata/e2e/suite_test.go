@@ -174,4 +174,5 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("foreign", s.testForeign)
 	t.Run("projects", s.testProjects)
 	t.Run("remote", s.testRemote)
+	t.Run("supervised", s.testSupervised)
 }
