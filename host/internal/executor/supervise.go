@@ -49,8 +49,12 @@ func superviseMain() {
 		_ = say.fail(err) // to nobody, if the builder is gone
 		os.Exit(1)
 	}
+	endAs(status)
+}
+
+// endAs ends this process as another ended.
+func endAs(status unix.WaitStatus) {
 	if status.Signaled() {
-		// End as the command ended.
 		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 		resetSignals()
 		_ = unix.Kill(os.Getpid(), status.Signal())
@@ -73,9 +77,6 @@ func supervise() (unix.WaitStatus, error) {
 		return 0, err
 	}
 	builder := os.Getppid()
-	if o.Served {
-		return superviseServed()
-	}
 	files := []uintptr{0, 1, 2, selfFD, specFD, reportFD}
 	next := uintptr(filesFD)
 	for _, m := range o.Process.Mounts {
@@ -84,7 +85,13 @@ func supervise() (unix.WaitStatus, error) {
 			next++
 		}
 	}
-	step, err := syscall.ForkExec(descriptorPath(selfFD), []string{argStep}, &syscall.ProcAttr{
+	name := argStep
+	if o.Served {
+		name = argServe // which starts the step
+		files = append(files, next)
+		next++
+	}
+	step, err := syscall.ForkExec(descriptorPath(selfFD), []string{name}, &syscall.ProcAttr{
 		Dir: "/", Env: os.Environ(), Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneFlags(o)},
 	})
@@ -94,7 +101,7 @@ func supervise() (unix.WaitStatus, error) {
 	if err := killWhenAlone(next); err != nil {
 		return 0, err
 	}
-	status, err := reap(step, 0)
+	status, err := reap(step)
 	if o.Hidden != "" && os.Getppid() != builder {
 		// Nobody else is there to do it; the lock has come with the descriptors.
 		err = errors.Join(err, (&inPlace{root: "/", dir: o.Hidden}).recover())
@@ -134,14 +141,9 @@ func peekOrder() (order, error) {
 	return o, nil
 }
 
-// errServerEnded says that nobody answers the step's system calls any more.
-var errServerEnded = errors.New("the process that serves /proc has ended")
-
-// reap waits for the step and for every orphan, then kills what is left until nothing is. It does so too when the step's
-// server ends before it; 0 is none.
-func reap(step, server int) (unix.WaitStatus, error) {
+// reap waits for the step and for every orphan, then kills what is left until nothing is.
+func reap(step int) (unix.WaitStatus, error) {
 	var result unix.WaitStatus
-	var lost error
 	for ended := false; ; {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, 0, nil)
@@ -149,15 +151,12 @@ func reap(step, server int) (unix.WaitStatus, error) {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.ECHILD):
-			return result, lost
+			return result, nil
 		case err != nil:
 			return result, failure("wait for processes", "", err)
 		}
-		switch {
-		case pid == step:
+		if pid == step {
 			result, ended = status, true
-		case pid == server && !ended && status != 0: // else it saw the last process end before we did
-			lost, ended = errServerEnded, true
 		}
 		if ended {
 			if err := killChildren(); err != nil {

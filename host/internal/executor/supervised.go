@@ -8,25 +8,28 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // The rung supervised is the rung chroot with a /proc: a process of ours, the server, answers those of the step's system
-// calls whose paths lead there. Between them and the builder is the supervisor of supervise.go. Four processes:
+// calls whose paths lead there. Four processes, each the parent of the next:
 //
-//	builder ── supervisor, inherits orphans, kills all when either of the next two ends
-//	           ├── server, has the real /proc, is in the chroot too
-//	           └── the command, and its descendants
+//	builder
+//	supervisor     kills all that is left when the server ends, however it does: see supervise.go
+//	server         has the real /proc, and is in the chroot too
+//	the command    and its descendants, of which the server inherits the orphans
 //
-// See package procview for what is served.
+// That the server is their ancestor is what lets it read their memory where Yama restricts that. See package procview for
+// what is served.
 
-// Lines that the server and the supervisor tell the builder.
+// Lines that the server tells the builder.
 const (
 	tellNote    = "note "
 	tellFailure = "fail "
+	tellDone    = "done" // the command has ended, and the server's exit code is the command's
 )
+
+// errServerEnded says that nobody answered the step's system calls any more.
+var errServerEnded = errors.New("the process that serves /proc has ended")
 
 // runSupervised is [Launcher.RunPlain] in [RungSupervised].
 func (l *Launcher) runSupervised(ctx context.Context, root Plain, p Process) ([]Shift, error) {
@@ -72,6 +75,13 @@ func supervisedOffers(p Process) error {
 			Hint: "choose another --isolation",
 		}
 	}
+	// At 1 a process may look into its descendants, which is enough.
+	if scope := setting("/proc/sys/kernel/yama/ptrace_scope"); scope == "2" || scope == "3" {
+		return &SetupError{
+			Call: "serve /proc", Err: errors.New("this machine lets no process look into another"),
+			Hint: "sysctl kernel.yama.ptrace_scope=1, or choose another --isolation",
+		}
+	}
 	if p.Dir == "/proc" || strings.HasPrefix(p.Dir, "/proc/") {
 		return failure("enter working directory", p.Dir, errors.New("it lies in /proc"))
 	}
@@ -109,24 +119,29 @@ func (l *Launcher) startSupervised(ctx context.Context, o order, p Process, secr
 	listening := make(chan error, 1)
 	go func() { listening <- listenTo(heard, p.Notice) }()
 	err = l.start(ctx, o, p, []*os.File{tell})
-	err = errors.Join(err, tell.Close())
+	closeErr := tell.Close()
 	told := <-listening
 	if _, early := errors.AsType[*SetupError](err); told != nil && !early && ctx.Err() == nil {
 		err = told // the command's end is a consequence
 	}
-	return err
+	return errors.Join(err, closeErr)
 }
 
-// listenTo passes notes on until every writer is gone. It returns a failure that it was told.
+// listenTo passes notes on until every writer is gone. It returns a failure that it was told, or that nobody said that the
+// command has ended.
 func listenTo(heard *os.File, notice func(string)) error {
-	var failed error
+	failed := failure("supervise the process", "", errServerEnded)
 	lines := bufio.NewScanner(heard)
 	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), tellNote); ok && notice != nil {
+		line := lines.Text()
+		if text, ok := strings.CutPrefix(line, tellNote); ok && notice != nil {
 			notice(text)
 		}
-		if text, ok := strings.CutPrefix(lines.Text(), tellFailure); ok && failed == nil {
+		if text, ok := strings.CutPrefix(line, tellFailure); ok {
 			failed = failure("supervise the process", "", errors.New(text))
+		}
+		if line == tellDone {
+			failed = nil
 		}
 	}
 	return errors.Join(failed, lines.Err(), heard.Close())
@@ -134,41 +149,4 @@ func listenTo(heard *os.File, notice func(string)) error {
 
 func tellLine(to *os.File, kind, text string) {
 	_, _ = fmt.Fprintln(to, kind+strings.ReplaceAll(text, "\n", " ")) // to nobody, if the builder is gone
-}
-
-// superviseServed starts the server and the step, with a socket between them.
-func superviseServed() (unix.WaitStatus, error) {
-	const toldFD, lifeFD = filesFD, filesFD + 1
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, failure("create sockets", "", err)
-	}
-	// The server has no part in the step's output but what it says when it crashes.
-	server, err := forkSelf(argServe, 0, 0, 2, selfFD, specFD, 0, uintptr(pair[0]), toldFD)
-	if err != nil {
-		return 0, err
-	}
-	step, err := forkSelf(argStep, 0, 1, 2, selfFD, specFD, reportFD, uintptr(pair[1]))
-	if err != nil {
-		return 0, err
-	}
-	if err := errors.Join(unix.Close(pair[0]), unix.Close(pair[1]), killWhenAlone(lifeFD)); err != nil {
-		return 0, failure("close sockets", "", err)
-	}
-	status, err := reap(step, server)
-	if err != nil {
-		tellLine(os.NewFile(toldFD, "told"), tellFailure, err.Error())
-	}
-	return status, nil
-}
-
-// forkSelf starts this program once more.
-func forkSelf(name string, files ...uintptr) (int, error) {
-	pid, err := syscall.ForkExec(descriptorPath(selfFD), []string{name}, &syscall.ProcAttr{
-		Dir: "/", Env: os.Environ(), Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		return 0, explainStart(err)
-	}
-	return pid, nil
 }

@@ -2,12 +2,12 @@ package executor
 
 import (
 	"context"
-	"encoding/gob"
 	"errors"
+	"fmt"
 	"io"
-	"math"
 	"os"
 	"runtime"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -15,10 +15,9 @@ import (
 	"github.com/trowel-build/trowel/host/internal/procview"
 )
 
-// Descriptors of the supervisor's two children.
 const (
-	meetingFD = filesFD     // the socket between them
-	tellFD    = filesFD + 1 // the server's pipe to the builder
+	tellFD    = filesFD // the server's pipe to the builder
+	meetingFD = filesFD // the step's socket to the server
 )
 
 // becomeServed hands this thread's system calls over to the server and becomes a user like any in a chroot.
@@ -36,32 +35,81 @@ func becomeServed(ids identities, u User) error {
 	return becomeChrooted(ids, u)
 }
 
-// serveMain is the server.
+// serveMain is the server. It ends as the command does; what the command has left behind is then the supervisor's.
 func serveMain() {
-	runtime.LockOSThread() // this thread stays who it is, and dies with the supervisor
+	runtime.LockOSThread() // this thread is the command's parent, stays who it is, and dies with the supervisor
 	tell := os.NewFile(tellFD, "tell")
-	if err := serve(tell); err != nil {
+	status, err := serve(tell)
+	if err != nil {
 		tellLine(tell, tellFailure, err.Error())
 		os.Exit(1)
 	}
-	os.Exit(0)
+	tellLine(tell, tellDone, "")
+	endAs(status)
 }
 
-func serve(tell *os.File) error {
+func serve(tell *os.File) (unix.WaitStatus, error) {
 	if err := Harden(); err != nil {
-		return err
+		return 0, err
 	}
-	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-		return failure("set parent death signal", "", err)
+	for option, value := range map[int]uintptr{unix.PR_SET_PDEATHSIG: uintptr(unix.SIGKILL), unix.PR_SET_CHILD_SUBREAPER: 1} {
+		if err := unix.Prctl(option, value, 0, 0, 0); err != nil {
+			return 0, failure("set process attribute", fmt.Sprint(option), err)
+		}
 	}
 	if err := closeOnExec(); err != nil {
-		return err
+		return 0, err
 	}
-	// By offset: others read the same description.
-	var o order
-	if err := gob.NewDecoder(io.NewSectionReader(os.NewFile(specFD, "order"), 0, math.MaxInt64)).Decode(&o); err != nil {
-		return failure("read the order", "", err)
+	o, err := peekOrder()
+	if err != nil {
+		return 0, err
 	}
+	step, meeting, err := startServed()
+	if err != nil {
+		return 0, err
+	}
+	go func() {
+		if err := answer(o, meeting, tell); err != nil {
+			tellLine(tell, tellFailure, err.Error())
+			os.Exit(1)
+		}
+	}()
+	return waitFor(step)
+}
+
+// startServed starts the step, with a socket to it.
+func startServed() (step, meeting int, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, 0, failure("create sockets", "", err)
+	}
+	step, err = syscall.ForkExec(descriptorPath(selfFD), []string{argStep}, &syscall.ProcAttr{
+		Dir: "/", Env: os.Environ(), Files: []uintptr{0, 1, 2, selfFD, specFD, reportFD, uintptr(pair[1])},
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return 0, 0, explainStart(err)
+	}
+	// The builder reads the report to its end.
+	return step, pair[0], errorOf("close descriptors", errors.Join(unix.Close(pair[1]), unix.Close(reportFD)))
+}
+
+// waitFor waits for the step, and reaps orphans meanwhile.
+func waitFor(step int) (unix.WaitStatus, error) {
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, 0, nil)
+		switch {
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return 0, failure("wait for processes", "", err)
+		case pid == step:
+			return status, nil
+		}
+	}
+}
+
+// answer answers the step's system calls until nobody is left to make any.
+func answer(o order, meeting int, tell *os.File) error {
 	rights, err := rightsBut(unix.CAP_SYS_CHROOT)
 	if err != nil {
 		return err
@@ -74,7 +122,7 @@ func serve(tell *os.File) error {
 		return err
 	}
 	unix.Umask(0)
-	listener, err := notify.Receive(meetingFD)
+	listener, err := notify.Receive(meeting)
 	if errors.Is(err, io.EOF) {
 		return nil // the step did not come so far, and says itself why
 	}
@@ -86,7 +134,7 @@ func serve(tell *os.File) error {
 		secrets = append(secrets, procview.File{Path: m.Target, Content: m.Content, Mode: m.Mode, UID: m.UID, GID: m.GID})
 	}
 	return procview.Serve(context.Background(), procview.Config{
-		Listener: notify.Listen(listener), Proc: proc, Reaper: os.Getppid(), Capabilities: capabilitySet(rights), Files: secrets,
+		Listener: notify.Listen(listener), Proc: proc, Capabilities: capabilitySet(rights), Files: secrets,
 		Note: func(text string) { tellLine(tell, tellNote, text) },
 	})
 }

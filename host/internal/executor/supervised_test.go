@@ -245,10 +245,10 @@ func TestSupervisedServerKilled(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
-		end  func(cancel func(), supervisor int)
+		end  func(cancel func(), server int)
 		want string
 	}{
-		{"server", func(_ func(), supervisor int) { killChild(t, supervisor, "trowel-serve") }, errServerEnded.Error()},
+		{"server", func(_ func(), server int) { must(t, unix.Kill(server, unix.SIGKILL)) }, errServerEnded.Error()},
 		{"cancelled", func(cancel func(), _ int) { cancel() }, context.Canceled.Error()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestSupervisedServerKilled(t *testing.T) {
 			case err := <-done:
 				t.Fatal(err)
 			}
-			tt.end(cancel, supervisorOf(t, root))
+			tt.end(cancel, serverOf(t, root))
 			select {
 			case err := <-done:
 				if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -295,25 +295,16 @@ func TestSupervisedServerKilled(t *testing.T) {
 	}
 }
 
-// supervisorOf finds the supervisor whose server is in a root.
-func supervisorOf(t *testing.T, root Plain) int {
+// serverOf finds the server that is in a root.
+func serverOf(t *testing.T, root Plain) int {
 	t.Helper()
 	for _, server := range processesNamed(t, "trowel-serve") {
 		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/root", server)); err == nil && dir == root.Dir {
-			parent, _ := parentOf(server)
-			return parent
+			return server
 		}
 	}
 	t.Fatal("no server")
 	return 0
-}
-
-func killChild(t *testing.T, parent int, name string) {
-	for _, pid := range processesNamed(t, name) {
-		if got, _ := parentOf(pid); got == parent {
-			must(t, unix.Kill(pid, unix.SIGKILL))
-		}
-	}
 }
 
 // processesNamed are those of a name, by their arguments.
@@ -342,7 +333,7 @@ func TestSupervisedSecret(t *testing.T) {
 		p.Mounts = []Mount{{Kind: MountSecret, Target: "/run/secrets/key", Content: []byte("hush"), Mode: 0o400}}
 		return p
 	}
-	if got := mustThere(t, root, with(0, "all", "cat", "/run/secrets/key", ";", "cat", "/run/../run/secrets/key")); got != "hushhush" {
+	if got := mustThere(t, root, with(0, "all", "cat", "/run/secrets/key", ";", "cat", "/run/../run/secrets/key", ";", "kind", "/run/secrets/key")); got != "hushhush-r--------" {
 		t.Errorf("got %q", got)
 	}
 	if got, err := tryThere(t, root, with(1000, "cat", "/run/secrets/key")); err == nil {

@@ -118,7 +118,7 @@ func (w *worker) change(r *notify.Request, at place, do func(dir int, path strin
 		w.fail(r, err)
 		return
 	}
-	if at.kind != elsewhere && !at.magic {
+	if at.kind != elsewhere && !at.magic || at.kind == given {
 		w.listener.Fail(r, unix.EPERM)
 		return
 	}

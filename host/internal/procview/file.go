@@ -49,5 +49,5 @@ func (s *server) served(name []byte) (place, bool) {
 	if !ok {
 		fd, ok = s.files[path.Clean(string(name))]
 	}
-	return place{kind: entry, path: fmt.Sprintf("self/fd/%d", fd), magic: true}, ok
+	return place{kind: given, path: fmt.Sprintf("self/fd/%d", fd), magic: true}, ok
 }

@@ -26,6 +26,9 @@ func (w *worker) stat(r *notify.Request, at place) {
 	case unix.SYS_NEWFSTATAT:
 		buffer, flags = r.Args[2], int(r.Args[3])
 	}
+	if at.kind == given {
+		flags = 0 // how we have it is a link
+	}
 	w.fill(r, at, buffer, statSize, func(dir uintptr, path, into unsafe.Pointer) unix.Errno {
 		_, _, errno := unix.RawSyscall6(unix.SYS_NEWFSTATAT, dir, uintptr(path), uintptr(into), uintptr(flags), 0, 0)
 		return errno
@@ -33,8 +36,12 @@ func (w *worker) stat(r *notify.Request, at place) {
 }
 
 func (w *worker) statx(r *notify.Request, at place) {
+	flags := r.Args[2]
+	if at.kind == given {
+		flags &^= unix.AT_SYMLINK_NOFOLLOW
+	}
 	w.fill(r, at, r.Args[4], statxSize, func(dir uintptr, path, into unsafe.Pointer) unix.Errno {
-		_, _, errno := unix.RawSyscall6(unix.SYS_STATX, dir, uintptr(path), uintptr(r.Args[2]), uintptr(r.Args[3]), uintptr(into), 0)
+		_, _, errno := unix.RawSyscall6(unix.SYS_STATX, dir, uintptr(path), uintptr(flags), uintptr(r.Args[3]), uintptr(into), 0)
 		return errno
 	})
 }
@@ -98,6 +105,9 @@ func (w *worker) access(r *notify.Request, at place) {
 		w.listener.Fail(r, unix.EROFS)
 		return
 	}
+	if at.kind == given {
+		flags = 0
+	}
 	dir, path := w.where(at)
 	// By the effective IDs, as we have the caller's only so; the kernel would take its real ones, which mostly are the same.
 	if err := unix.Faccessat2(dir, path, mode, flags|unix.AT_EACCESS); err != nil {
@@ -133,7 +143,7 @@ func (w *worker) readlink(r *notify.Request, at place) {
 // textOf is what a link in /proc says.
 func (w *worker) textOf(r *notify.Request, id identity, at place) (string, error) {
 	l := lookup{tgid: id.tgid, tid: int(r.TID)}
-	if at.kind == mounts || at.kind == entry && at.path == "" {
+	if at.kind == mounts || at.kind == given || at.kind == entry && at.path == "" {
 		return "", unix.EINVAL
 	}
 	if at.kind == entry && l.linkAtTop(at.path) != nil {

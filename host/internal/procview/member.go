@@ -9,26 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// member says whether a process is the step's: a descendant of the reaper, which inherits every orphan among them.
+// member says whether a process is the step's: a descendant of ours, who inherit every orphan among them.
 func (w *worker) member(pid int) bool {
-	if pid == w.self || pid == w.reaper {
-		return false
-	}
 	for range maxDepth {
 		parent, ok := w.parentOf(pid)
 		if !ok || parent == 0 {
 			return false
 		}
-		if parent == w.reaper {
+		if parent == w.self {
 			return true
 		}
 		// The parent's number means the same process only if the child still has it after the parent was looked at.
-		grandparent, ok := w.parentOf(parent)
+		_, ok = w.parentOf(parent)
 		if again, _ := w.parentOf(pid); !ok || again != parent {
 			continue
-		}
-		if grandparent == w.reaper {
-			return parent != w.self
 		}
 		pid = parent
 	}
@@ -51,11 +45,10 @@ func (w *worker) members(pids []int) map[int]bool {
 		at := pid
 		for range maxDepth {
 			parent, ok := parents[at]
-			if !ok || at == w.self {
-				break
-			}
-			if parent == w.reaper {
+			if ok && parent == w.self {
 				found[pid] = true
+			}
+			if !ok || found[pid] {
 				break
 			}
 			at = parent

@@ -58,6 +58,9 @@ func (w *worker) open(r *notify.Request, at place, o opening) {
 		return
 	}
 	o.mode &^= id.umask
+	if at.kind == given {
+		o.flags &^= unix.O_NOFOLLOW
+	}
 	if at.kind == mounts {
 		w.openMounts(r, at, o)
 		return

@@ -27,6 +27,7 @@ const (
 	entry     placeKind = "entry"     // of /proc
 	elsewhere placeKind = "elsewhere" // in the root, but the kernel by itself would not find it
 	mounts    placeKind = "mounts"    // an entry about mounts: made up, because a chroot is no mount
+	given     placeKind = "given"     // a [File]
 	nowhere   placeKind = "nowhere"
 )
 

@@ -19,11 +19,11 @@ import (
 	"github.com/trowel-build/trowel/host/internal/notify"
 )
 
-// Config is what [Serve] needs. Its own root must be the step's root directory by then.
+// Config is what [Serve] needs. The process's own root must be the step's root directory by then, and the step's processes
+// its descendants, of which it inherits orphans.
 type Config struct {
 	Listener *notify.Listener
 	Proc     int // the real /proc, opened outside
-	Reaper   int // the process whose descendants the step's processes are
 	// Capabilities are all that the server has, and all that a process of the step can have.
 	Capabilities uint64
 	Files        []File
@@ -38,7 +38,6 @@ type server struct {
 	table    map[uint32]call
 	proc     int
 	self     int // our own PID
-	reaper   int
 
 	inProc atomic.Bool // whether a process's working directory was ever in /proc
 	links  atomic.Pointer[map[string]string]
@@ -74,7 +73,7 @@ type worker struct {
 // request to another costs more than most answers.
 func Serve(ctx context.Context, c Config) error {
 	s := &server{
-		Config: c, listener: c.Listener, table: calls(), proc: c.Proc, self: os.Getpid(), reaper: c.Reaper,
+		Config: c, listener: c.Listener, table: calls(), proc: c.Proc, self: os.Getpid(),
 		pending: map[int]*program{}, noted: map[string]bool{}, slow: make(chan struct{}, maxSlow),
 	}
 	s.links.Store(knownLinks())
