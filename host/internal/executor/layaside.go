@@ -22,21 +22,33 @@ const (
 	asidePrefix = ".trowel-aside-"
 )
 
-// asideEntry is a line of the index.
+// asideState says how far something is on its way.
+type asideState string
+
+const (
+	asideWhole     asideState = "whole"     // it is moved at once, with all that is in it
+	asideLeaving   asideState = "leaving"   // the entries of a directory that stays are moved one by one
+	asideEmpty     asideState = "empty"     // and all have been
+	asideReturning asideState = "returning" // they are on their way back
+	asideTarget    asideState = "target"    // nothing was there
+	asideStub      asideState = "stub"      // nor was there this directory above it
+)
+
+// asideEntry is a line of the index. The last one of a name counts.
 type asideEntry struct {
-	name    string
-	entries bool // of a directory that itself stayed where it was
-	path    string
+	name  string
+	state asideState
+	path  string
 }
 
-// noteAside says what is going to lie aside.
-func (l *laid) noteAside(name string, entries bool, target string) error {
+// noteAside says what is going to happen.
+func (l *laid) noteAside(name string, state asideState, target string) error {
 	fd, err := unix.Openat(l.aside, asideIndex, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
 	f := os.NewFile(uintptr(fd), asideIndex)
-	_, err = fmt.Fprintf(f, "%s %t %q\n", name, entries, target)
+	_, err = fmt.Fprintf(f, "%s %s %q\n", name, state, target)
 	return errors.Join(err, f.Close())
 }
 
@@ -71,8 +83,12 @@ func (l *laid) readAside() (_ []asideEntry, err error) {
 	for lines.Scan() {
 		var e asideEntry
 		// A line that is cut off was written by a builder that did not live to move anything.
-		if n, _ := fmt.Sscanf(lines.Text(), "%s %t %q", &e.name, &e.entries, &e.path); n == 3 {
-			entries = append(entries, e)
+		if n, _ := fmt.Sscanf(lines.Text(), "%s %s %q", &e.name, &e.state, &e.path); n == 3 {
+			if i := slices.IndexFunc(entries, func(o asideEntry) bool { return o.name == e.name }); i >= 0 {
+				entries[i] = e
+			} else {
+				entries = append(entries, e)
+			}
 		}
 	}
 	return entries, lines.Err()
@@ -97,10 +113,23 @@ func (l *laid) recover() error {
 
 func (l *laid) recoverEntry(e asideEntry) error {
 	parent, err := resolve(l.root, path.Dir(e.path), unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+	if errors.Is(err, unix.ENOENT) && (e.state == asideTarget || e.state == asideStub) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(parent) }()
+	base := path.Base(e.path)
+	switch e.state {
+	case asideTarget:
+		return rootfs.RemoveAt(parent, base)
+	case asideStub:
+		if err := removeEmpty(parent, base, e.path); !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return nil
+	}
 	dir, name := l.aside, e.name
 	var st unix.Stat_t
 	err = unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -114,11 +143,13 @@ func (l *laid) recoverEntry(e asideEntry) error {
 	if err != nil {
 		return err
 	}
-	base := path.Base(e.path)
-	if !e.entries {
+	if e.state == asideWhole {
 		return errors.Join(rootfs.RemoveAt(parent, base), rename(dir, name, parent, base))
 	}
 	s := &spot{path: e.path, levels: []*level{{fd: parent}}, name: base}
 	c := &cover{spot: s, hidden: &covered{dir: dir, name: name, entries: true}}
-	return errors.Join(l.emptyAgain(c), l.putBack(c))
+	if e.state == asideEmpty {
+		err = l.emptyAgain(c)
+	}
+	return errors.Join(err, l.putBack(c))
 }

@@ -256,16 +256,31 @@ func (k *keptDirectory) takeBack() error {
 	})
 }
 
-// replace moves an entry, over another one if need be.
+// replace moves an entry, over another one if need be. Where it cannot be moved it is copied; the original is deleted with
+// what was laid.
 func replace(from int, name string, to int) error {
 	err := rename(from, name, to, name)
-	if !errors.Is(err, unix.EEXIST) {
+	if errors.Is(err, unix.EEXIST) {
+		if err := rootfs.RemoveAt(to, name); err != nil {
+			return err
+		}
+		err = rename(from, name, to, name)
+	}
+	if !errors.Is(err, unix.EXDEV) {
 		return err
 	}
-	if err := rootfs.RemoveAt(to, name); err != nil {
+	var st unix.Stat_t
+	if err := unix.Fstatat(from, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	return rename(from, name, to, name)
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return copyEntry(from, name, to, name, &st)
+	}
+	src, dst, err := subdirectories(from, to, name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(copyDirectory(context.Background(), src, dst), unix.Close(src), unix.Close(dst)) // it must not be lost
 }
 
 // keepLooks keeps what the process made of the directory itself.

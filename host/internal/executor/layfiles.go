@@ -41,15 +41,17 @@ func setLooks(fd int, st *unix.Stat_t) error {
 // copyAttributes copies extended attributes from one path to another. Those of overlayfs and of security modules belong to
 // where the file lies.
 func copyAttributes(from, to string) error {
-	size, err := unix.Listxattr(from, nil)
-	if size == 0 || errors.Is(err, unix.EOPNOTSUPP) {
+	// Asking for the size first would not do: overlayfs counts without names that it then leaves out.
+	names := make([]byte, 1<<10)
+	size, err := unix.Listxattr(from, names)
+	if errors.Is(err, unix.ERANGE) {
+		names = make([]byte, 1<<16) // the kernel's limit
+		size, err = unix.Listxattr(from, names)
+	}
+	if size == 0 && err == nil || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
 	if err != nil {
-		return err
-	}
-	names := make([]byte, size)
-	if size, err = unix.Listxattr(from, names); err != nil {
 		return err
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(names[:size]), "\x00"), "\x00") {
@@ -77,7 +79,7 @@ func copyAttribute(from, to, name string) error {
 	return err
 }
 
-// openDirectoryAt opens a directory to be read. It takes the right to do so, for a moment, where the mode denies it.
+// openDirectoryAt opens a directory to be read.
 func openDirectoryAt(dir int, name string) (*os.File, error) {
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -126,3 +128,11 @@ func locate(fd int) (int, string, bool) {
 
 // retryLock is how often a lock that another process has is asked for again.
 const retryLock = 50 * time.Millisecond
+
+// failing is failure of what may have succeeded.
+func failing(call, subject string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure(call, subject, err)
+}

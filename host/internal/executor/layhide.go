@@ -36,11 +36,11 @@ const maxContent = 1 << 20
 func (l *laid) hide(c *cover) error {
 	s := c.spot
 	if !s.found {
-		return nil
+		return failing("lay mount", s.path, l.noteAside(l.asideName(), asideTarget, s.path))
 	}
 	l.remember(s.path, &s.stat)
 	h := &covered{dir: l.aside, name: l.asideName()}
-	if err := l.noteAside(h.name, false, s.path); err != nil {
+	if err := l.noteAside(h.name, asideWhole, s.path); err != nil {
 		return failure("move aside", s.path, err)
 	}
 	err := rename(s.dir(), s.name, h.dir, h.name)
@@ -78,15 +78,14 @@ func (l *laid) hideEntries(c *cover) error {
 	}
 	defer func() { _ = dir.Close() }()
 	h := &covered{dir: l.aside, name: l.asideName(), entries: true}
-	if err := errors.Join(l.noteAside(h.name, true, s.path), unix.Mkdirat(h.dir, h.name, 0o700)); err != nil {
+	if err := errors.Join(l.noteAside(h.name, asideLeaving, s.path), unix.Mkdirat(h.dir, h.name, 0o700)); err != nil {
 		return failure("move aside", s.path, err)
 	}
 	fd, err := unix.Openat(s.dir(), s.name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return failure("move aside", s.path, err)
 	}
-	c.hidden, c.made, c.filled = h, l.hold(fd), true
-	if err := l.touch(fd); err != nil {
+	if err := l.touch(l.hold(fd)); err != nil {
 		return err
 	}
 	to, err := openDirectoryAt(h.dir, h.name)
@@ -95,12 +94,14 @@ func (l *laid) hideEntries(c *cover) error {
 	}
 	defer func() { _ = to.Close() }()
 	if err := l.moveEntries(dir, to, s.path); err != nil {
+		err = errors.Join(err, l.moveEntries(to, dir, s.path), unix.Unlinkat(h.dir, h.name, unix.AT_REMOVEDIR))
 		return &SetupError{
 			Call: "move aside", Subject: "/" + s.path, Err: err,
 			Hint: "the container has something mounted there that is not empty: use another target",
 		}
 	}
-	return nil
+	c.hidden, c.made, c.filled = h, fd, true
+	return l.noteAside(h.name, asideEmpty, s.path)
 }
 
 // moveEntries moves all entries of a directory into an empty one. Overlayfs moves no directory that an image layer has:
@@ -134,14 +135,20 @@ func (l *laid) moveDirectory(from, to *os.File, path, name string, st *unix.Stat
 		return err
 	}
 	defer func() { _ = made.Close() }()
-	if err := l.moveEntries(sub, made, path+"/"+name); err != nil {
+	err = l.moveEntries(sub, made, path+"/"+name)
+	if err == nil {
+		err = copyAttributes(descriptorPath(int(sub.Fd())), descriptorPath(int(made.Fd())))
+	}
+	if err == nil {
+		err = setLooks(int(made.Fd()), st)
+	}
+	if err == nil {
+		err = unix.Unlinkat(int(from.Fd()), name, unix.AT_REMOVEDIR)
+	}
+	if err != nil {
 		return errors.Join(err, l.moveEntries(made, sub, path+"/"+name), unix.Unlinkat(int(to.Fd()), name, unix.AT_REMOVEDIR))
 	}
-	if err := unix.Unlinkat(int(from.Fd()), name, unix.AT_REMOVEDIR); err != nil {
-		return err
-	}
-	fd := int(made.Fd())
-	return errors.Join(copyAttributes(descriptorPath(int(sub.Fd())), descriptorPath(fd)), setLooks(fd, st))
+	return nil
 }
 
 // hideContent remembers the content of a file that cannot be moved.
@@ -211,6 +218,9 @@ func (l *laid) putBack(c *cover) error {
 		return writeBack(h.file, h.content)
 	case !h.entries:
 		return rename(h.dir, h.name, s.dir(), s.name)
+	}
+	if err := l.noteAside(h.name, asideReturning, s.path); err != nil {
+		return err
 	}
 	from, err := openDirectoryAt(h.dir, h.name)
 	if err != nil {

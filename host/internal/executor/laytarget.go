@@ -99,9 +99,11 @@ func (s *spot) join() string {
 func (l *laid) descend(s *spot, name string) error {
 	made := !s.found
 	if made {
-		if err := l.touch(s.dir()); err != nil {
+		s.name = name
+		if err := errors.Join(l.touch(s.dir()), l.noteAside(l.asideName(), asideStub, s.join())); err != nil {
 			return err
 		}
+		s.name = ""
 		if err := unix.Mkdirat(s.dir(), name, 0o700); err != nil {
 			return err
 		}
