@@ -30,6 +30,8 @@ type Launcher struct {
 	// bound is set once a fresh /proc was refused, so that later steps do not try again.
 	bound atomic.Bool
 
+	missing sync.Once // what the kernel lacks has been told
+
 	self     sync.Once
 	selfFile *os.File
 	selfErr  error

@@ -8,6 +8,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // The rung supervised is the rung chroot with a /proc: a process of ours, the server, answers those of the step's system
@@ -50,6 +52,9 @@ func (l *Launcher) supervisedIn(ctx context.Context, what action, root Plain, p 
 		return nil, failure("open directory", root.Aside, err)
 	}
 	defer also(&err, aside.Close)
+	if what == actionRun && p.Notice != nil {
+		l.missing.Do(func() { noticeMissing(p.Notice) })
+	}
 	kernel, err := layKernel(int(dir.Fd()), int(aside.Fd()))
 	defer also(&err, kernel.remove)
 	if err != nil {
@@ -86,6 +91,17 @@ func supervisedOffers(p Process) error {
 		return failure("enter working directory", p.Dir, errors.New("it lies in /proc"))
 	}
 	return nil
+}
+
+// noticeMissing names what this kernel does not have of what holds a step.
+func noticeMissing(notice func(string)) {
+	version, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	switch {
+	case errno != 0 || version < 2:
+		notice("this machine has no Landlock that could hold RUN (Linux 5.19 has): the chroot alone keeps it in its root directory, and a RUN of root's can signal the builder")
+	case version < landlockScopes:
+		notice("this machine's Landlock (Linux 6.12 has a later one) cannot keep a RUN of root's from signalling the builder")
+	}
 }
 
 // splitSecrets takes out the secrets: the server gives them, from memory, to who opens them.
