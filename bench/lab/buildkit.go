@@ -40,7 +40,7 @@ func (l *Lab) StartBuildKit(ctx context.Context, registry *Registry) (*BuildKit,
 	}
 	settings := filepath.Join(l.run, "buildkitd.toml")
 	text := fmt.Sprintf(`root = %q
-insecure-entitlements = ["network.host"]
+insecure-entitlements = ["network.host", "security.insecure"]
 [grpc]
   address = [%q]
 [worker.oci]

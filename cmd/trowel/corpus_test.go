@@ -233,7 +233,7 @@ func (r *corpusRun) trowel(dir, cache, epoch string, arguments ...string) (diges
 func (r *corpusRun) flags() (flags []string) {
 	o := r.c.Options
 	for flag, values := range map[string][]string{
-		"--build-arg": o.BuildArgs, "--label": o.Labels, "--annotation": o.Annotations, "--target": ifGiven(o.Target), "--platform": ifGiven(o.Platform),
+		"--build-arg": o.BuildArgs, "--label": o.Labels, "--annotation": o.Annotations, "--allow": o.Grants, "--target": ifGiven(o.Target), "--platform": ifGiven(o.Platform),
 	} {
 		for _, v := range values {
 			flags = append(flags, flag, v)

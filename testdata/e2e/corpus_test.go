@@ -30,7 +30,8 @@ var (
 const corpusCases = "../dockerfiles/cases"
 
 // TestOracle has BuildKit build each case of the corpus, and holds the golden file beside it to the result: make test compares
-// Trowel with these files. Cases are built one after the other, so that BuildKit has no context left from another.
+// Trowel with these files. Cases are built one after the other, each with an empty cache: a step that is the same in two cases
+// would have the time of the first one's, also where nothing is to be taken from the cache.
 func TestOracle(t *testing.T) {
 	l, err := lab.Open(labDir(t), os.Stderr)
 	if err != nil {
@@ -139,7 +140,7 @@ func (o *oracle) build(c *corpus.Case, dir string, bases corpus.Bases) (*corpus.
 			return nil, err
 		}
 	}
-	if err := o.daemon.PruneContexts(o.Context()); err != nil {
+	if err := o.daemon.Prune(o.Context()); err != nil {
 		return nil, err
 	}
 	output := filepath.Join(dir, "output")
@@ -172,7 +173,7 @@ func export(ctx context.Context, daemon *lab.BuildKit, c corpus.Options, dir, ou
 	}
 	options := []string{
 		"--opt=cmdline=built-in", // a syntax directive would have it pull its own front end
-		"--no-cache",             // a step of another case has that case's times
+		"--no-cache",             // of two steps that are the same none has the other's result
 	}
 	for prefix, values := range map[string][]string{"build-arg:": c.BuildArgs, "label:": c.Labels} {
 		for _, v := range values {
@@ -191,6 +192,9 @@ func export(ctx context.Context, daemon *lab.BuildKit, c corpus.Options, dir, ou
 	for _, secret := range c.Secrets {
 		id, file, _ := strings.Cut(secret, "=")
 		options = append(options, "--secret=id="+id+",src="+filepath.Join(dir, "context", file))
+	}
+	for _, grant := range c.Grants {
+		options = append(options, "--allow="+grant)
 	}
 	for _, id := range c.Agents {
 		options = append(options, "--ssh="+id+"="+corpus.Key(dir, id))

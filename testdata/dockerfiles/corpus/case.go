@@ -50,6 +50,7 @@ type Options struct {
 	Contexts                       []string // NAME=DIRECTORY, below the context's parent
 	Secrets                        []string // ID=FILE, in the context
 	Agents                         []string // IDs of SSH agents that hold a key, which is in the file of [Key]
+	Grants                         []string // what RUN may ask for: security.insecure
 	Target, Platform, File         string
 }
 
@@ -107,6 +108,8 @@ func (c *Case) direct(key, value string) (err error) {
 		c.Secrets = append(c.Secrets, value)
 	case "ssh":
 		c.Agents = append(c.Agents, value)
+	case "allow":
+		c.Grants = append(c.Grants, value)
 	case "target":
 		c.Target = value
 	case "platform":
