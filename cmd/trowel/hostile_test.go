@@ -41,6 +41,8 @@ type site struct {
 	before  map[string]string
 	// user is set to build as an ordinary user where the test is root's.
 	user bool
+	// memory is what a build may hold, in bytes.
+	memory int64
 	// small is set to let builds write small files only.
 	small bool
 }
@@ -59,7 +61,7 @@ func newSite(t *testing.T, options ...siteOption) *site {
 	dir, err := os.MkdirTemp("", "hostile-") // t.TempDir's parents are root's alone
 	must(t, err)
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
-	s := &site{wickedRegistry: newWickedRegistry(t), t: t, dir: dir, context: filepath.Join(dir, "ctx"), canary: filepath.Join(dir, "canary")}
+	s := &site{wickedRegistry: newWickedRegistry(t), t: t, dir: dir, context: filepath.Join(dir, "ctx"), canary: filepath.Join(dir, "canary"), memory: maxHostileMemory}
 	for _, o := range options {
 		o(s)
 	}
@@ -172,7 +174,7 @@ func (s *site) start(args ...string) outcome {
 	go func() { // rusage would count what the test held when it forked
 		var most int64
 		for held := int64(0); held >= 0; time.Sleep(10 * time.Millisecond) {
-			if held = memoryOf(cmd.Process.Pid); held > 4*maxHostileMemory {
+			if held = memoryOf(cmd.Process.Pid); held > 4*s.memory {
 				cancel() // before the machine suffers
 			}
 			most = max(most, held)
@@ -189,7 +191,7 @@ func (s *site) start(args ...string) outcome {
 	if ctx.Err() != nil {
 		s.t.Errorf("it hung:\n%s", o.stderr)
 	}
-	if o.memory > maxHostileMemory {
+	if o.memory > s.memory {
 		s.t.Errorf("it took %d MiB of memory", o.memory>>20)
 	}
 	return o
