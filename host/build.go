@@ -307,7 +307,11 @@ func (b *build) parse(ctx context.Context) error {
 	if v, ok := b.BuildArgs["BUILDKIT_DOCKERFILE_CHECK"]; ok {
 		opt.Checks = &v
 	}
-	if b.file, err = dockerfile.Parse(name, text, opt); err != nil {
+	b.file, err = dockerfile.Parse(name, text, opt)
+	if b.file != nil {
+		b.warn(b.file.Warnings...)
+	}
+	if err != nil {
 		return err
 	}
 	b.contextTree = once(b.readContext)

@@ -76,7 +76,6 @@ func (b *build) resolve(ctx context.Context) (loweredStages, error) {
 // planAll makes the plans and opens their images. A base image's ONBUILD triggers can need further images, so this goes on
 // until none are left. What build checks find is told for the first platform, as BuildKit does: for the others it is the same.
 func (b *build) planAll(ctx context.Context) (err error) {
-	b.warn(b.file.Warnings...)
 	b.plans = make([]*plan.Plan, len(b.platforms))
 	for i, p := range b.platforms {
 		o := b.planOptions(p)

@@ -23,7 +23,7 @@ type Options struct {
 }
 
 // Parse reads the text of a Dockerfile. Errors are of type [*Error], but for those about the options; name is the file's
-// name in them.
+// name in them. With an error there is a File that has no stages if build checks found anything before.
 func Parse(name string, text []byte, opt Options) (*File, error) {
 	known, err := knownInstructions(opt.Instructions)
 	if err != nil {
@@ -54,35 +54,44 @@ func Parse(name string, text []byte, opt Options) (*File, error) {
 	if err != nil {
 		return nil, f.translate(err)
 	}
+	nodes := tree.AST.Children
 	for _, w := range tree.Warnings {
 		// The parser's only warning; its location is the last line of the instruction.
 		checks.lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
 	}
 	f.Escape = tree.EscapeToken
-	if nodes := tree.AST.Children; len(nodes) > maxInstructions {
+	if len(nodes) > maxInstructions {
 		line := nodes[maxInstructions].StartLine
 		return nil, f.failAt(Position{line, line}, "",
 			fmt.Errorf("the file has %d instructions: more than %d are not supported", len(nodes), maxInstructions), "")
 	}
-	if err := custom.take(tree.AST.Children, marked); err != nil {
-		return nil, err
+	if err := custom.take(nodes, marked); err != nil {
+		return f, err
 	}
-	for _, node := range tree.AST.Children {
-		if err := f.checkNode(node); err != nil {
-			return nil, err
-		}
-	}
-	if err := f.checkOrder(tree.AST.Children); err != nil {
-		return nil, err
-	}
+	right, ownErr := f.checkNodes(nodes)
+	// BuildKit checks an instruction before it says what is wrong with it, and those above it in any case.
+	tree.AST.Children = nodes[:min(right+1, len(nodes))]
 	stages, args, err := instructions.Parse(tree.AST, checks.lint)
+	if ownErr != nil {
+		return f, ownErr
+	}
 	if err != nil {
-		return nil, f.translate(err)
+		return f, f.translate(err)
 	}
 	checks.stageNames(stages)
 	checks.casing(stages, &custom)
 	f.fill(stages, args, &custom)
 	return f, nil
+}
+
+// checkNodes finds the first error that is ours to tell, and says how many instructions are right.
+func (f *File) checkNodes(nodes []*parser.Node) (right int, err error) {
+	for i, node := range nodes {
+		if err := f.checkNode(node); err != nil {
+			return i, err
+		}
+	}
+	return len(nodes), f.checkOrder(nodes)
 }
 
 // fill takes over what BuildKit parsed.
