@@ -44,6 +44,8 @@ func Build(ctx context.Context, r Request) (result Result, err error) {
 func withoutDamaged(ctx context.Context, r *Request, do func(damaged map[string]bool) error) error {
 	damaged := map[string]bool{}
 	rewind := rewinder(r.Stdin)
+	told := &toldOnce{to: r.progress(), known: map[string]bool{}}
+	r.Progress = told
 	for {
 		err := do(damaged)
 		bad, ok := errors.AsType[*stage.DamagedBlob](err)
@@ -57,6 +59,7 @@ func withoutDamaged(ctx context.Context, r *Request, do func(damaged map[string]
 			text += ", and without reading the caches that are not on this machine"
 		}
 		r.progress().Report(warning(text))
+		told.again()
 		if err := rewind(); err != nil {
 			return fmt.Errorf("read standard input again: %w", err)
 		}
