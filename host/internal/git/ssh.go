@@ -26,12 +26,17 @@ func (c *Client) ssh(ctx context.Context, home string, r run) (command string, s
 	words := []string{"ssh", "-F", "/dev/null"}
 	for _, option := range []string{
 		"BatchMode=yes", "ConnectTimeout=30", "ServerAliveInterval=30", "ServerAliveCountMax=4", "StrictHostKeyChecking=accept-new",
-		"UserKnownHostsFile=" + filepath.Join(home, "known_hosts") + " ~/.ssh/known_hosts", "ForwardAgent=no", "PermitLocalCommand=no",
-		"IdentityFile=/dev/null", "IdentityAgent=" + agent,
+		"UserKnownHostsFile=" + sshWord(filepath.Join(home, "known_hosts")) + " ~/.ssh/known_hosts", "ForwardAgent=no", "PermitLocalCommand=no",
+		"IdentityFile=/dev/null", "IdentityAgent=" + sshWord(agent),
 	} {
 		words = append(words, "-o", "'"+strings.ReplaceAll(option, "'", `'\''`)+"'")
 	}
 	return strings.Join(words, " "), stop, nil
+}
+
+// sshWord writes a path, or none, as one word of an option of ssh, which splits at spaces and replaces what begins with "%".
+func sshWord(path string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(path) + `"`
 }
 
 // serveAgent serves the agent on a socket of its own. Its path is short, since a socket's has to be.

@@ -46,7 +46,12 @@ func TestSSH(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := newClient(t, t.TempDir(), nil)
+			work := filepath.Join(t.TempDir(), `a 100% "odd" name`) // which ssh would take for several
+			t.Setenv("TMPDIR", filepath.Join(work, "tmp"))
+			if err := os.MkdirAll(os.TempDir(), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			c := newClient(t, work, nil)
 			c.Agents = agents
 			got, err := archived(t, c, effect.Git{Remote: address + dir + "/app"})
 			if x.want != "" {
