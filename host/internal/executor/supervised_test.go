@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,6 +172,64 @@ func TestSupervisedUndumpable(t *testing.T) {
 	t.Parallel()
 	if got := mustThere(t, newPlain(t), command("undumpable")); got != "known; no /proc" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Nothing that the builder has open comes along.
+func TestSupervisedDescriptors(t *testing.T) {
+	t.Parallel()
+	f, err := os.Open("/")
+	must(t, err)
+	defer f.Close()
+	leaked, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD, 20) // not closed at execve
+	must(t, err)
+	defer unix.Close(leaked)
+	var got []string
+	for line := range strings.Lines(mustThere(t, newPlain(t), command("links", "/proc/self/fd"))) {
+		fd, target, _ := strings.Cut(strings.TrimSpace(line), " ")
+		kind, _, _ := strings.Cut(target, ":")
+		if kind != "anon_inode" { // what the Go runtime watches
+			got = append(got, fd+" "+kind)
+		}
+	}
+	if diff := cmp.Diff([]string{"0 /dev/null", "1 pipe", "2 pipe"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// An image whose /proc and /dev lead elsewhere changes nothing there, and gets its links back.
+func TestSupervisedLinks(t *testing.T) {
+	t.Parallel()
+	root, outside := newPlain(t), t.TempDir()
+	must(t, os.Remove(filepath.Join(root.Dir, "proc")))
+	for _, name := range []string{"proc", "dev"} {
+		must(t, os.Symlink(outside, filepath.Join(root.Dir, name)))
+	}
+	if got := mustThere(t, root, command("all", "cat", "/proc/self/comm", ";", "write", "/dev/null", "x")); got != "inside" {
+		t.Errorf("got %q", got)
+	}
+	if left := entries(t, outside); left != nil {
+		t.Errorf("outside are %q", left)
+	}
+	for _, name := range []string{"proc", "dev"} {
+		if target, err := os.Readlink(filepath.Join(root.Dir, name)); err != nil || target != outside {
+			t.Errorf("%s leads to %q, %v", name, target, err)
+		}
+	}
+}
+
+// A socket without a file, which is the builder's, cannot be reached.
+func TestSupervisedAbstractSocket(t *testing.T) {
+	t.Parallel()
+	if version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno != 0 || version < landlockScopes {
+		t.Skip("before Linux 6.12 nothing keeps a process from it in the same network")
+	}
+	name := fmt.Sprintf("@trowel-test-%d", os.Getpid())
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", name)
+	must(t, err)
+	defer l.Close()
+	if got, err := tryThere(t, newPlain(t), command("connect", name)); err == nil || !strings.Contains(got, "operation not permitted") {
+		t.Errorf("connected: %q, %v", got, err)
 	}
 }
 

@@ -182,7 +182,7 @@ func (w *worker) place(r *notify.Request, c call, path []byte) place {
 // base says where a path starts, and whether it may lead into /proc at all. Nearly all do not, so this is quick about them.
 func (w *worker) base(r *notify.Request, c call, path []byte) (string, bool) {
 	if path[0] == '/' {
-		return "/", bytes.Contains(path, []byte("proc")) || w.linked(path)
+		return "/", names(path, "/proc") || w.linked(path)
 	}
 	if c.dir == 0 || int32(r.Args[c.dir-1]) == unix.AT_FDCWD {
 		if !w.inProc.Load() {
@@ -191,6 +191,20 @@ func (w *worker) base(r *notify.Request, c call, path []byte) (string, bool) {
 		return w.directory(r, "cwd")
 	}
 	return w.directory(r, fmt.Sprintf("fd/%d", int32(r.Args[c.dir-1])))
+}
+
+// names says whether a path has a name, given with the slash before it.
+func names(path []byte, name string) bool {
+	for {
+		at := bytes.Index(path, []byte(name))
+		if at < 0 {
+			return false
+		}
+		path = path[at+len(name):]
+		if len(path) == 0 || path[0] == '/' {
+			return true
+		}
+	}
 }
 
 // linked says whether a path goes through a known link, which must still be there.

@@ -62,6 +62,12 @@ func do(what string, args []string) error {
 		target, err := os.Readlink(args[0])
 		fmt.Print(target)
 		return err
+	case "connect":
+		c, err := net.Dial("unix", args[0])
+		if err == nil {
+			err = c.Close()
+		}
+		return err
 	case "kind":
 		st, err := os.Lstat(args[0])
 		if err == nil {
