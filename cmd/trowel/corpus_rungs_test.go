@@ -14,6 +14,7 @@ var otherwise = map[string]map[string]string{
 	"chroot": {
 		"scope-hostname":             noHostName,
 		"29-run-environment":         noHostName,
+		"instr-run-security-granted": "the builder's privileges take namespaces: it is refused",
 		"instr-run-network":          "a process without a network takes a namespace: it is refused",
 		"42-resolv-read-only":        writable,
 		"42-network-files-read-only": writable,
