@@ -74,7 +74,11 @@ func (b *build) try(ctx context.Context, name string) (failed []error, err error
 	case IsolationNamespaces:
 		return b.tryNamespaces(ctx)
 	case IsolationInPlace:
-		err = b.tryInPlace()
+		consent := executor.ConsentImage
+		if b.Isolation == IsolationInPlace {
+			consent = executor.ConsentUser
+		}
+		err = executor.Disposable(consent)
 	default:
 		err = b.Launcher.ProbePlain(ctx, rung, b.work.trees)
 	}
@@ -84,10 +88,7 @@ func (b *build) try(ctx context.Context, name string) (failed []error, err error
 	if err != nil {
 		return []error{fmt.Errorf("%s: %w", rung, err)}, nil
 	}
-	switch b.rung = rung; rung {
-	case executor.RungInPlace:
-		b.notice = inPlaceNotice
-	case executor.RungChroot:
+	if b.rung = rung; rung == executor.RungChroot {
 		b.notice = chrootNotice
 	}
 	return nil, nil

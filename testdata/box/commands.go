@@ -69,6 +69,7 @@ func commands() map[string]*command {
 		"mask":       {"", 0, mask},
 		"sleep":      {"", 1, sleep},
 		"daemon":     {"", 1, daemon},
+		"as":         {"", 3, as},
 		"interfaces": {"", 1, interfaces},
 		"agent":      {"", 0, askAgent},
 	}
@@ -213,6 +214,20 @@ func daemon(i *invocation) error {
 	cmd.Dir = i.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd.Start()
+}
+
+// as runs a command as another user: `as UID GID COMMAND…`.
+func as(i *invocation) error {
+	uid, err := strconv.ParseUint(i.args[0], 10, 32)
+	gid, gerr := strconv.ParseUint(i.args[1], 10, 32)
+	if err := errors.Join(err, gerr); err != nil {
+		return err
+	}
+	cmd := exec.Command("/bin/sh", "-c", strings.Join(i.args[2:], " "))
+	cmd.Dir = i.dir
+	cmd.Stdout, cmd.Stderr = i.out, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	return cmd.Run()
 }
 
 // askAgent prints what the SSH agent says to being asked to forget its keys (5 is a failure), and how many it lists.

@@ -14,6 +14,7 @@ type identities struct {
 	uids, gids []idRange
 	initial    bool
 	setgroups  bool
+	recorder   recording
 }
 
 func readIdentities(u User) (identities, error) {
@@ -96,6 +97,9 @@ func becomeConfined(ids identities, u User) error {
 	if err := filterCalls(); err != nil {
 		return err
 	}
+	if err := ids.recorder.handOver(); err != nil {
+		return err
+	}
 	if err := boundCapabilities(capabilities()); err != nil {
 		return err
 	}
@@ -167,6 +171,9 @@ func boundCapabilities(rights []uint) error {
 }
 
 func becomeUser(ids identities, u User) error {
+	if ids.recorder.socket != 0 {
+		return nil // there is one user, and what else this process is was recorded
+	}
 	groups := make([]uint32, len(u.Groups))
 	copy(groups, u.Groups)
 	switch {

@@ -12,6 +12,9 @@ import (
 // becomePrivileged becomes a user with all that the builder has. Capabilities are inheritable and ambient, so that they
 // outlive execve for a user who is not root too, as with BuildKit.
 func becomePrivileged(ids identities, u User) error {
+	if err := ids.recorder.handOver(); err != nil {
+		return err
+	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {

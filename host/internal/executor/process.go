@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/trowel-build/trowel/host/internal/identity"
 )
 
 // Rootfs is a root file system by its layers. All directories are made and removed by the caller.
@@ -42,6 +44,10 @@ type Process struct {
 	Mounts []Mount
 	// ResolvConf and Hosts are seen, read-only, as /etc/resolv.conf and /etc/hosts; nil leaves the image's own.
 	ResolvConf, Hosts []byte
+
+	// Recorded is called for files that the process gave to users whom the kernel does not have here, where that could not be
+	// noted with the file as [identity.Attribute]. Paths have no leading slash. Calls end before Run returns.
+	Recorded func(path string, owner identity.Owner)
 
 	// Stdout and Stderr may be the same writer; nil discards. Standard input is /dev/null.
 	Stdout, Stderr io.Writer
@@ -103,8 +109,7 @@ type Mount struct {
 	Kind   MountKind
 	Target string // absolute inside the root file system
 	// Source is an absolute path outside; File an open directory or file instead. SubPath is resolved below either, and
-	// below Layers, with that as its root. In a [Plain] root file system Layers has one directory, with plain files and no
-	// Merged.
+	// below Layers, with that as its root.
 	Source   string
 	File     *os.File
 	Layers   Rootfs
@@ -132,14 +137,6 @@ func (e *ExitError) Error() string {
 }
 
 func (r Rootfs) check() error {
-	if !filepath.IsAbs(r.Merged) {
-		return fmt.Errorf("root file system directory %q: want an absolute path", r.Merged)
-	}
-	return r.checkLayers()
-}
-
-// checkLayers leaves out where they are mounted: see [Mount.Layers].
-func (r Rootfs) checkLayers() error {
 	if len(r.Lowers) == 0 {
 		return errors.New("root file system has no layers")
 	}
@@ -149,8 +146,10 @@ func (r Rootfs) checkLayers() error {
 			return fmt.Errorf("layer directory %q: want a name relative to the layers' directory without comma, colon and backslash", name)
 		}
 	}
-	if !filepath.IsAbs(r.LayersDir) {
-		return fmt.Errorf("root file system directory %q: want an absolute path", r.LayersDir)
+	for _, dir := range []string{r.LayersDir, r.Merged} {
+		if !filepath.IsAbs(dir) {
+			return fmt.Errorf("root file system directory %q: want an absolute path", dir)
+		}
 	}
 	if (r.Upper == "") != (r.Work == "") {
 		return errors.New("root file system needs both an upper and a work directory, or neither")
@@ -220,7 +219,7 @@ func (m Mount) check() error {
 			return fmt.Errorf("source %q: want an absolute path", m.Source)
 		}
 	case MountLayers:
-		return m.Layers.checkLayers()
+		return m.Layers.check()
 	case MountTmpfs, MountFile, MountSecret:
 	default:
 		return fmt.Errorf("kind %q: want bind, tmpfs, file, secret or layers", m.Kind)

@@ -15,13 +15,7 @@ import (
 // The error is an *[ExitError] if the command failed, ctx's cause if it was cancelled, a *[SetupError] if the command did not
 // start. It may be called from many goroutines, each with an Upper, Work and Merged of its own.
 func (l *Launcher) Run(ctx context.Context, root Rootfs, p Process) error {
-	errs := []error{root.check(), p.check()}
-	for _, m := range p.Mounts {
-		if m.Kind == MountLayers {
-			errs = append(errs, m.Layers.check())
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(root.check(), p.check()); err != nil {
 		return err
 	}
 	return l.run(ctx, actionRun, root, p)
@@ -64,6 +58,12 @@ func (l *Launcher) start(ctx context.Context, o order, p Process, files []*os.Fi
 	if err != nil {
 		return err
 	}
+	record, err := l.recorder(o, p)
+	if err != nil {
+		return err
+	}
+	defer also(&err, record.close)
+	files = record.join(&o.Process, files)
 	spec, err := writeOrder(o)
 	if err != nil {
 		return err
@@ -94,9 +94,10 @@ func (l *Launcher) start(ctx context.Context, o order, p Process, files []*os.Fi
 		return errors.Join(explainStart(err), out.abandon())
 	}
 	out.copy()
+	recordErr := record.start(cmd.Process.Pid)
 	setupErr := receiveReport(answer)
 	waitErr := cmd.Wait()
-	outErr := out.wait()
+	outErr := errors.Join(out.wait(), recordErr, record.wait())
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

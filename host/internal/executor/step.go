@@ -34,6 +34,7 @@ func step(say *reporter) error {
 	if err != nil {
 		return err
 	}
+	ids.recorder = recording{p.Recorder, p.RecordedUser}
 	become := becomeConfined
 	if p.Privileges == PrivilegesBuilder {
 		become = becomePrivileged

@@ -85,6 +85,10 @@ func supervise() (unix.WaitStatus, error) {
 			next++
 		}
 	}
+	if o.Process.Recorder != 0 {
+		files = append(files, next)
+		next++
+	}
 	name := argStep
 	if o.Served {
 		name = argServe // which starts the step
@@ -97,6 +101,9 @@ func supervise() (unix.WaitStatus, error) {
 	})
 	if err != nil {
 		return 0, explainStart(err)
+	}
+	if err := letGo(o.Process.Recorder); err != nil {
+		return 0, err
 	}
 	if err := killWhenAlone(next); err != nil {
 		return 0, err

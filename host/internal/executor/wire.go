@@ -51,6 +51,10 @@ type wireProcess struct {
 	Mounts             []wireMount
 	ResolvConf, Hosts  []byte
 	SetResolv, SetHost bool
+	// Recorder is the descriptor of the socket by which a step hands over the listener of its identities, 0 if the kernel
+	// has all that it needs.
+	Recorder     int
+	RecordedUser User // who the step is by that record
 }
 
 type wireMount struct {

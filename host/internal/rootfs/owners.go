@@ -46,6 +46,11 @@ func parseIDMap(text []byte) ([]idRange, error) {
 	return ranges, nil
 }
 
+// Single says whether all files have one owner on disk. Others are recorded with the files, by [identity.Attribute].
+func (o Owners) Single() bool {
+	return len(o.uids) == 1 && o.uids[0].count == 1
+}
+
 // OnDisk is the owner that a file of uid and gid has on disk.
 func (o Owners) OnDisk(uid, gid uint32) (diskUID, diskGID uint32) {
 	return mapped(o.uids, uid), mapped(o.gids, gid)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/identity"
 )
 
 // capability is the one extended attribute that goes into layers.
@@ -26,8 +27,11 @@ func (s *site) settle(fd int, e *filetree.Entry) error {
 			return fmt.Errorf("make %d:%d the owner of %q: %w", uid, gid, e.Path, err)
 		}
 	}
+	if err := s.recordOwner(fd, e); err != nil {
+		return err
+	}
 	for name, value := range e.Xattrs {
-		if overlayOwn(name) {
+		if overlayOwn(name) || name == identity.Attribute {
 			continue
 		}
 		// Attributes other than capabilities are kept where the file system has a mind to.
@@ -46,6 +50,18 @@ func (s *site) settle(fd int, e *filetree.Entry) error {
 	times := modTimes(e.ModTime)
 	if err := unix.UtimesNanoAt(fd, "", times[:], unix.AT_EMPTY_PATH); err != nil {
 		return fmt.Errorf("set modification time of %q: %w", e.Path, err)
+	}
+	return nil
+}
+
+// recordOwner notes an owner that the file cannot have here, for the processes that are to believe in it.
+func (s *site) recordOwner(fd int, e *filetree.Entry) error {
+	owner := identity.Owner{UID: e.UID, GID: e.GID}
+	if !s.opts.Owners.Single() || owner == (identity.Owner{}) {
+		return nil
+	}
+	if err := unix.Fsetxattr(fd, identity.Attribute, []byte(owner.String()), 0); err != nil {
+		return fmt.Errorf("record the owner of %q: %w", e.Path, err)
 	}
 	return nil
 }

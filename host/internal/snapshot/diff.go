@@ -156,6 +156,7 @@ func (d *differ) describe(p string, f *found, before *filetree.Node) filetree.En
 		}
 		e.Major, e.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	}
+	d.opts.recorded(&e, f.owner)
 	return e
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/identity"
 	"github.com/trowel-build/trowel/host/internal/rootfs"
 )
 
@@ -36,6 +37,7 @@ type found struct {
 	stat     unix.Stat_t
 	link     string            // target of a symlink
 	xattrs   map[string]string // capabilities alone
+	owner    string            // as recorded, if it was
 	mark     mark
 	children []*found // sorted by name
 }
@@ -187,6 +189,12 @@ func (s *scanner) xattrs(fd int, f *found, p string) error {
 				return fmt.Errorf("read %s of %q: %w", name, p, err)
 			}
 			f.xattrs = map[string]string{name: value}
+		case identity.Attribute:
+			value, err := xattr(fd, name)
+			if err != nil {
+				return fmt.Errorf("read %s of %q: %w", name, p, err)
+			}
+			f.owner = value
 		case s.marks.opaque:
 			value, err := xattr(fd, name)
 			if err != nil {

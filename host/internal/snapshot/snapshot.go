@@ -13,6 +13,7 @@ import (
 	"runtime"
 
 	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/identity"
 	"github.com/trowel-build/trowel/host/internal/rootfs"
 )
 
@@ -20,6 +21,9 @@ import (
 type Options struct {
 	Form   rootfs.Form
 	Owners rootfs.Owners
+	// Recorded are owners that package identity noted of what can hold no [identity.Attribute], by path. It is nil where
+	// the kernel has all users, and where such an attribute means nothing.
+	Recorded map[string]identity.Owner
 	// Workers is how many goroutines read; 0 means one for each processor.
 	Workers int
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/executor"
 	"github.com/trowel-build/trowel/host/internal/filetree"
+	"github.com/trowel-build/trowel/host/internal/identity"
 	"github.com/trowel-build/trowel/host/internal/progress"
 	"github.com/trowel-build/trowel/host/internal/rootfs"
 	"github.com/trowel-build/trowel/host/internal/snapshot"
@@ -50,7 +51,8 @@ func (b *builder) process(ctx context.Context, st *step, x effect.Exec) ([]filet
 		return b.processPlain(ctx, st, x)
 	}
 	e := b.engine
-	root, err := b.start(ctx, st, x)
+	recorded := map[string]identity.Owner{}
+	root, err := b.start(ctx, st, x, recorded)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -59,7 +61,9 @@ func (b *builder) process(ctx context.Context, st *step, x effect.Exec) ([]filet
 	if err != nil {
 		return nil, nil, err
 	}
-	changes, err := snapshot.Upper(ctx, root.Upper, tree, e.snapshots())
+	opts := e.snapshots()
+	opts.Recorded = recorded
+	changes, err := snapshot.Upper(ctx, root.Upper, tree, opts)
 	keep := func(l *Layer) {
 		l.upper = filepath.Base(root.Upper)
 		e.background.Go(func() error { return os.RemoveAll(root.Work) })
@@ -67,8 +71,8 @@ func (b *builder) process(ctx context.Context, st *step, x effect.Exec) ([]filet
 	return changes, keep, err
 }
 
-// start runs a process to its end.
-func (b *builder) start(ctx context.Context, st *step, x effect.Exec) (root executor.Rootfs, err error) {
+// start runs a process to its end. recorded takes the owners that the process gave where the kernel does not have them.
+func (b *builder) start(ctx context.Context, st *step, x effect.Exec, recorded map[string]identity.Owner) (root executor.Rootfs, err error) {
 	shown, err := b.materialise(ctx, x.Mounts)
 	defer func() { err = errors.Join(err, shown.release()) }()
 	if err != nil {
@@ -82,6 +86,7 @@ func (b *builder) start(ctx context.Context, st *step, x effect.Exec) (root exec
 	if err != nil {
 		return root, err
 	}
+	p.Recorded = func(path string, owner identity.Owner) { recorded[path] = owner }
 	return root, explainExit(x, b.engine.Launcher.Run(ctx, root, p))
 }
 
