@@ -45,6 +45,9 @@ func climb(marker string) error {
 				fmt.Printf("%s by descriptor %d\n", path, fd)
 				syscall.Close(found)
 			}
+			if syscall.Faccessat(fd, up, 0, 0) == nil { // Landlock does not hold this back
+				fmt.Printf("%s seen by descriptor %d\n", path, fd)
+			}
 			if syscall.Fchdir(fd) == nil {
 				if _, err := os.Stat(up); err == nil {
 					fmt.Printf("%s by directory %d\n", path, fd)
