@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ func becomeServed(ids identities, u User) error {
 	return becomeChrooted(ids, u)
 }
 
-// serveMain is the server. It ends as the command does; what the command has left behind is then the supervisor's.
+// serveMain is the server. It ends as the command does.
 func serveMain() {
 	runtime.LockOSThread() // this thread is the command's parent, stays who it is, and dies with the supervisor
 	tell := os.NewFile(tellFD, "tell")
@@ -68,13 +69,22 @@ func serve(tell *os.File) (unix.WaitStatus, error) {
 	if err != nil {
 		return 0, err
 	}
+	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, failure("open", "/proc", err)
+	}
+	debug.SetGCPercent(200) // off in what becomes a command soon
 	go func() {
-		if err := answer(o, meeting, tell); err != nil {
+		if err := answer(o, proc, meeting, tell); err != nil {
 			tellLine(tell, tellFailure, err.Error())
 			os.Exit(1)
 		}
 	}()
-	return waitFor(step)
+	status, err := waitFor(step)
+	if err != nil {
+		return 0, err
+	}
+	return status, procview.End(proc)
 }
 
 // startServed starts the step, with a socket to it.
@@ -109,14 +119,10 @@ func waitFor(step int) (unix.WaitStatus, error) {
 }
 
 // answer answers the step's system calls until nobody is left to make any.
-func answer(o order, meeting int, tell *os.File) error {
+func answer(o order, proc, meeting int, tell *os.File) error {
 	rights, err := rightsBut(unix.CAP_SYS_CHROOT)
 	if err != nil {
 		return err
-	}
-	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return failure("open", "/proc", err)
 	}
 	if err := enterChroot(o.Chroot); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 type Rule struct {
 	Call uint32
 	When Condition
-	// Argument is the one that the condition looks at, Flags the one with AT_EMPTY_PATH in it for [WhenDirectory], or 0.
+	// Argument is the one that the condition looks at; Flags the one with AT_ flags, 0 for none.
 	Argument, Flags int
 	Bits            uint32 // for WhenSet
 }
@@ -29,7 +29,7 @@ const (
 	WhenDirectory Condition = "directory"
 	WhenHigh      Condition = "high"    // a descriptor of at least HighDescriptor
 	WhenSet       Condition = "set"     // one of Bits is set
-	WhenNotNull   Condition = "notnull" // a pointer
+	WhenNotNull   Condition = "notnull" // a pointer, unless AT_SYMLINK_NOFOLLOW is in Flags
 )
 
 // HighDescriptor is the first of the numbers that the supervisor gives to descriptors which it wants to see again. Most
@@ -69,6 +69,7 @@ func (r Rule) block() []unix.SockFilter {
 		return []unix.SockFilter{argument, jump(unix.BPF_JSET, r.Bits, 0, 1), stop, pass}
 	case WhenNotNull:
 		return []unix.SockFilter{
+			load(dataArgs + 8*uint32(r.Flags)), jump(unix.BPF_JSET, unix.AT_SYMLINK_NOFOLLOW, 0, 1), pass,
 			argument, jump(unix.BPF_JEQ, 0, 0, 2), load(dataArgs + 8*uint32(r.Argument) + 4), jump(unix.BPF_JEQ, 0, 1, 0), stop, pass,
 		}
 	case WhenDirectory:

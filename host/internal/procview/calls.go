@@ -84,7 +84,7 @@ func Program() []unix.SockFilter {
 	flags := map[uint32]int{unix.SYS_NEWFSTATAT: 3, unix.SYS_STATX: 2, unix.SYS_FACCESSAT2: 3, unix.SYS_FCHMODAT2: 3, unix.SYS_EXECVEAT: 4}
 	special := map[uint32]notify.Rule{
 		unix.SYS_LINKAT:    {When: notify.WhenSet, Argument: 4, Bits: unix.AT_SYMLINK_FOLLOW},
-		unix.SYS_UTIMENSAT: {When: notify.WhenNotNull, Argument: 1},
+		unix.SYS_UTIMENSAT: {When: notify.WhenNotNull, Argument: 1, Flags: 3},
 	}
 	rules := []notify.Rule{
 		{Call: unix.SYS_FCHDIR, When: notify.WhenHigh}, {Call: unix.SYS_DUP, When: notify.WhenHigh}, {Call: unix.SYS_FCNTL, When: notify.WhenHigh},

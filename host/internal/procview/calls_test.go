@@ -41,6 +41,7 @@ func TestProgram(t *testing.T) {
 		{"run by path", unix.AUDIT_ARCH_X86_64, unix.SYS_EXECVE, [6]uint64{}, true},
 		{"times of a descriptor", unix.AUDIT_ARCH_X86_64, unix.SYS_UTIMENSAT, [6]uint64{3}, false},
 		{"times of a path", unix.AUDIT_ARCH_X86_64, unix.SYS_UTIMENSAT, [6]uint64{cwd, 1 << 40}, true},
+		{"times of a link, as dpkg sets them", unix.AUDIT_ARCH_X86_64, unix.SYS_UTIMENSAT, [6]uint64{cwd, 1 << 40, 0, unix.AT_SYMLINK_NOFOLLOW}, false},
 		{"link", unix.AUDIT_ARCH_X86_64, unix.SYS_LINKAT, [6]uint64{cwd, 1, cwd, 1}, false},
 		{"link that follows", unix.AUDIT_ARCH_X86_64, unix.SYS_LINKAT, [6]uint64{cwd, 1, cwd, 1, unix.AT_SYMLINK_FOLLOW}, true},
 		{"fchdir", unix.AUDIT_ARCH_X86_64, unix.SYS_FCHDIR, [6]uint64{4}, false},
