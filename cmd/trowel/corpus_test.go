@@ -108,8 +108,9 @@ type corpusRun struct {
 	reader  *corpus.Reader
 	permits machinePermits
 	dir     string
-	// isolation is how RUN is isolated; empty means as the machine permits.
+	// isolation is how RUN is isolated; empty means as the machine permits. differs is what differs there.
 	isolation string
+	differs   difference
 }
 
 // build builds the case cold, and compares with BuildKit; then again with a set time: cold with many jobs, from the cache with
@@ -146,6 +147,16 @@ func (r *corpusRun) cold() (got *corpus.Golden, since time.Time, ok bool) {
 	switch {
 	case err != nil && r.forbidden(log):
 		return nil, since, false
+	case r.differs.succeeds:
+		if err != nil {
+			r.Fatalf("%v\n%s", err, log)
+		}
+		return nil, since, false
+	case r.differs.refuses != "":
+		if err == nil || !strings.Contains(log, r.differs.refuses) {
+			r.Fatalf("want a refusal that says %q: %v\n%s", r.differs.refuses, err, log)
+		}
+		return nil, since, false
 	case r.c.Refuses != nil || r.c.Fails != nil:
 		r.refused(want, log, err)
 		return nil, since, false
@@ -155,6 +166,8 @@ func (r *corpusRun) cold() (got *corpus.Golden, since time.Time, ok bool) {
 	if got, err = r.reader.Read(filepath.Join(r.dir, "cold"), since); err != nil {
 		r.Fatal(err)
 	}
+	r.differs.leaveOut(want)
+	r.differs.leaveOut(got)
 	if diff := r.c.Diff(want, got, since); diff != "" {
 		r.Errorf("differs from what BuildKit made:\n%s", diff)
 	}
