@@ -229,7 +229,7 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 		b.caching = append(b.caching, at)
 	}
 	b.tiers = cache.NewTiers(tiers, damaged, func(text string) { b.progress().Report(warning(text)) })
-	if b.work, err = openWorkDir(b.WorkDir); err != nil {
+	if b.work, err = openWorkDir(b.workParent()); err != nil {
 		return err
 	}
 	if b.store, err = blob.Open(b.work.blobs); err != nil {

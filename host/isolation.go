@@ -74,11 +74,7 @@ func (b *build) try(ctx context.Context, name string) (failed []error, err error
 	case IsolationNamespaces:
 		return b.tryNamespaces(ctx)
 	case IsolationInPlace:
-		consent := executor.ConsentImage
-		if b.Isolation == IsolationInPlace {
-			consent = executor.ConsentUser
-		}
-		err = executor.Disposable(consent)
+		err = b.tryInPlace()
 	default:
 		err = b.Launcher.ProbePlain(ctx, rung, b.work.trees)
 	}
@@ -88,7 +84,10 @@ func (b *build) try(ctx context.Context, name string) (failed []error, err error
 	if err != nil {
 		return []error{fmt.Errorf("%s: %w", rung, err)}, nil
 	}
-	if b.rung = rung; rung == executor.RungChroot {
+	switch b.rung = rung; rung {
+	case executor.RungInPlace:
+		b.notice = inPlaceNotice
+	case executor.RungChroot:
 		b.notice = chrootNotice
 	}
 	return nil, nil

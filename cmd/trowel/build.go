@@ -303,7 +303,7 @@ func (p program) openCache(f *buildFlags, settings config.Config, r *host.Reques
 	}
 	r.Caches = append([]host.Cache{{Name: "local", Backend: c, Holds: f.localHolds}}, r.Caches...)
 	r.CacheMounts = host.CacheMounts{Dir: mountsBeside(dir), MaxSize: int64(settings.Build.CacheSize)}
-	if r.WorkDir == "" {
+	if r.WorkDir == "" && host.InPlaceDir(r.Isolation) == "" {
 		r.WorkDir = workBeside(dir)
 	}
 	return c, nil
@@ -313,6 +313,9 @@ func (p program) openCache(f *buildFlags, settings config.Config, r *host.Reques
 func cacheDir(f *buildFlags, settings config.Config) (dir string, named bool) {
 	if dir := first(f.cacheDir, settings.Build.CacheDir); dir != "" {
 		return dir, true
+	}
+	if dir := host.InPlaceDir(first(f.isolation, settings.Build.Isolation)); dir != "" {
+		return filepath.Join(dir, "cache"), false
 	}
 	user, err := os.UserCacheDir()
 	if err != nil {

@@ -23,5 +23,9 @@ func start(launcher *host.Launcher) int {
 		fmt.Fprintf(os.Stderr, "trowel: error: %v\n", err)
 		return exitFailed
 	}
+	if err := host.Recover(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "trowel: error: put the container in order after a killed build: %v\n", err)
+		return exitFailed
+	}
 	return run(ctx, asKaniko(os.Args[0], os.Args[1:]), program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, launcher: launcher})
 }

@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -100,6 +101,41 @@ func recoverIn(ctx context.Context, root, dir string) error {
 	}
 	return h.close()
 }
+
+// CheckInPlace tells whether processes can run in place from plain directories in dir. The error is mostly a *[SetupError].
+func CheckInPlace(dir string) error {
+	const call = "run in place"
+	if os.Geteuid() != 0 {
+		return &SetupError{Call: call, Err: errors.New("only root can change the root directory"), Hint: "let the builder's container run as root"}
+	}
+	for _, emptied := range []string{"/tmp", "/var/tmp"} {
+		if where, ok := within(emptied, dir); ok {
+			return &SetupError{
+				Call: call, Subject: dir, Err: fmt.Errorf("a RUN that empties %s would empty /%s", emptied, where), Hint: hintWorkDir,
+			}
+		}
+	}
+	if err := os.Mkdir(HiddenDir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return failure("make hidden directory", HiddenDir, err)
+	}
+	if err := os.Chmod(HiddenDir, 0o700); err != nil { // a cache in it was there first
+		return failure("close hidden directory", HiddenDir, err)
+	}
+	from, err := os.MkdirTemp(dir, "probe-")
+	if err != nil {
+		return failure("make directory to probe in", dir, err)
+	}
+	to := filepath.Join(HiddenDir, filepath.Base(from))
+	if err := os.Rename(from, to); err != nil {
+		err = &SetupError{
+			Call: call, Subject: dir, Err: fmt.Errorf("it must lie on the root file system: %w", err), Hint: hintWorkDir,
+		}
+		return errors.Join(err, os.Remove(from))
+	}
+	return os.Remove(to)
+}
+
+const hintWorkDir = "name no work directory, or one like " + HiddenDir + "/work with --work-dir"
 
 // swapIn lets a plain directory be the root directory. The result must be left and closed whatever the error is, unless it is
 // nil.

@@ -1,0 +1,56 @@
+package host
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/trowel-build/trowel/host/internal/executor"
+)
+
+// inPlaceNotice says what the rung is not.
+const inPlaceNotice = "RUN runs in place, in this container's own root directory, one process at a time: it is not isolated from the container, " +
+	"and what it writes where the container has a mount is in no image; trowel doctor tells what would give better"
+
+// consent is who has agreed that the root directory may be overwritten, where an isolation may do that at all.
+func consent(isolation string) (executor.Consent, bool) {
+	switch isolation {
+	case IsolationInPlace:
+		return executor.ConsentUser, true
+	case "", IsolationAuto:
+		return executor.ConsentImage, true
+	}
+	return "", false
+}
+
+// InPlaceDir is where a build keeps its files if its processes may come to run in place, "" elsewhere. It lies on the root
+// file system, where the processes' root file systems must be made, and no RUN that empties a directory of the image empties
+// it. What is read while a process runs, such as a cache, is found there by its path; in the user's directories it is not.
+func InPlaceDir(isolation string) string {
+	who, ok := consent(isolation)
+	if !ok || os.Geteuid() != 0 || executor.Disposable(who) != nil {
+		return ""
+	}
+	return executor.HiddenDir
+}
+
+// Recover puts the root directory in order if a build was killed while a process ran in place. A program calls it after
+// [Harden], before it relies on any path.
+func Recover(ctx context.Context) error { return executor.Recover(ctx) }
+
+// workParent is where the directory of this build is made.
+func (b *build) workParent() string {
+	if dir := InPlaceDir(b.Isolation); b.WorkDir == "" && dir != "" {
+		return filepath.Join(dir, "work")
+	}
+	return b.WorkDir
+}
+
+// tryInPlace is try for the way that overwrites the root directory.
+func (b *build) tryInPlace() error {
+	who, _ := consent(b.Isolation)
+	if err := executor.Disposable(who); err != nil {
+		return err
+	}
+	return executor.CheckInPlace(b.work.trees)
+}
