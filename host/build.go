@@ -136,6 +136,7 @@ type build struct {
 
 	// cannotRun is why no process can be run here; the Launcher is nil then.
 	cannotRun error
+	gate      gate
 	// rung is how processes are isolated where their root file system is a plain directory, and notice what is to be said of it.
 	rung    executor.Rung
 	notice  string
@@ -204,7 +205,7 @@ func (b *build) prepare(damaged map[string]bool) (err error) {
 		return &RequestError{err}
 	}
 	b.client, err = registry.New(registry.Options{
-		Registries: b.registries(), Default: b.DefaultRegistry, Credentials: b.Credentials, UserAgent: b.UserAgent, Proxy: b.Proxy.Func(),
+		Registries: b.registries(), Default: b.DefaultRegistry, Credentials: b.gate.gated(b.Credentials), UserAgent: b.UserAgent, Proxy: b.Proxy.Func(),
 		Retry: registry.Retry{Attempts: b.RegistryAttempts},
 	})
 	if err != nil {
@@ -338,7 +339,7 @@ func (b *build) engineOptions(plans []*plan.Plan, lowered loweredStages) stage.O
 	return stage.Options{
 		Plans: plans, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.forStages(), Remotes: b.remotes,
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
-		Launcher: b.Launcher, CannotRun: b.cannotRun, Rung: b.rung, Notice: b.notice, Run: b.run, Progress: b.progress(),
+		Launcher: b.Launcher, CannotRun: b.cannotRun, Rung: b.rung, Root: b.inPlacePlain(), Enter: b.gate.enter, Notice: b.notice, Run: b.run, Progress: b.progress(),
 		Form: b.form, Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
 		Secrets: b.secrets, Agents: b.agents, CacheMounts: b.cacheMounts,
 	}

@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"crypto/x509"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -47,10 +49,18 @@ func (b *build) workParent() string {
 }
 
 // tryInPlace is try for the way that overwrites the root directory.
-func (b *build) tryInPlace() error {
+func (b *build) tryInPlace(ctx context.Context) error {
 	who, _ := consent(b.Isolation)
 	if err := executor.Disposable(who); err != nil {
 		return err
 	}
-	return executor.CheckInPlace(b.work.trees)
+	if err := executor.CheckInPlace(b.work.trees); err != nil {
+		return err
+	}
+	b.gate.pause, b.gate.warn = b.Pause, func(text string) { b.progress().Report(warning(text)) }
+	b.readSecrets(ctx)
+	if _, err := x509.SystemCertPool(); err != nil { // read now, for later they are an image's
+		return fmt.Errorf("read certificates: %w", err)
+	}
+	return nil
 }

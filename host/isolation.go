@@ -74,7 +74,7 @@ func (b *build) try(ctx context.Context, name string) (failed []error, err error
 	case IsolationNamespaces:
 		return b.tryNamespaces(ctx)
 	case IsolationInPlace:
-		err = b.tryInPlace()
+		err = b.tryInPlace(ctx)
 	default:
 		err = b.Launcher.ProbePlain(ctx, rung, b.work.trees)
 	}

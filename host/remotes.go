@@ -47,7 +47,7 @@ func (b *build) newRemotes() *remotes {
 	return &remotes{
 		downloads: &download.Client{Web: b.client, Copies: copies, Secrets: b.secrets, Progress: b.progress()},
 		git: &git.Client{
-			Copies: copies, Dir: b.work.dir, Progress: b.progress(), Secrets: b.secrets, Credentials: b.Credentials,
+			Copies: copies, Dir: b.work.dir, Progress: b.progress(), Secrets: b.secrets, Credentials: b.gate.gated(b.Credentials),
 			Hosts: b.registries(), Proxy: b.Proxy, Web: b.client, Agents: b.agents,
 		},
 		dir: b.work.dir, created: b.created,

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -101,6 +102,10 @@ type Request struct {
 	Ulimits []string
 	// ShmSize is the bytes that /dev/shm of RUN may take; 0 means 64 MiB.
 	ShmSize int64
+	// Keep are paths that are read by their names while a RUN runs in place, such as a cache's directory. Pause stops what
+	// would be beside such a RUN and must not be reached by it, until resume is called; nil for nothing.
+	Keep  []string
+	Pause func(context.Context) (resume func(), err error)
 	// Isolation of RUN is one of [Isolations].
 	Isolation string
 

@@ -301,6 +301,7 @@ func (p program) openCache(f *buildFlags, settings config.Config, r *host.Reques
 		fmt.Fprintf(p.stderr, "trowel: warning: no local cache: %v\n", err)
 		return nil, nil
 	}
+	r.Keep = append(r.Keep, dir)
 	r.Caches = append([]host.Cache{{Name: "local", Backend: c, Holds: f.localHolds}}, r.Caches...)
 	r.CacheMounts = host.CacheMounts{Dir: mountsBeside(dir), MaxSize: int64(settings.Build.CacheSize)}
 	if r.WorkDir == "" && host.InPlaceDir(r.Isolation) == "" {

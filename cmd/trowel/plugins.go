@@ -67,6 +67,7 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 	for _, c := range in.set.Caches {
 		r.Caches = append(r.Caches, host.Cache{Name: c.Name, Backend: c.Backend, Roles: c.Roles, Place: host.CacheRemote, Repository: c.Repository})
 	}
+	r.Pause = in.set.Pause
 	r.Credentials = append(in.set.Credentials, r.Credentials...)
 	for _, i := range in.set.Instructions {
 		r.Instructions = append(r.Instructions, host.Instructions(i))

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/trowel-build/trowel/sdk"
 )
@@ -32,6 +33,34 @@ type Instructions struct {
 	// Identity is a digest of all that decides what the plugin answers beside the call and what it reads; empty if its
 	// answers must not be kept.
 	Identity string
+}
+
+// pausable is a plugin that is a process.
+type pausable interface {
+	Pause(ctx context.Context) error
+	Resume()
+}
+
+// Pause waits until the plugins that are processes answer nothing, and stops them until resume is called.
+func (s *Set) Pause(ctx context.Context) (resume func(), err error) {
+	var paused []pausable
+	resume = func() {
+		for _, p := range paused {
+			p.Resume()
+		}
+	}
+	for _, r := range s.running {
+		p, ok := r.conn.(pausable)
+		if !ok {
+			continue
+		}
+		if err := p.Pause(ctx); err != nil {
+			resume()
+			return nil, fmt.Errorf("pause plugin %q: %w", r.name, err)
+		}
+		paused = append(paused, p)
+	}
+	return resume, nil
 }
 
 // Close ends all plugins.

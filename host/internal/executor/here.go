@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,11 @@ func (l *Launcher) runInPlace(ctx context.Context, root Plain, p Process) (_ []S
 	if err != nil {
 		return nil, err
 	}
+	v, err := drawVeil(root.Veil, func(path string, err error) { l.tellOnce(p, path, err) })
+	if err != nil {
+		return nil, err
+	}
+	defer also(&err, v.lift)
 	s, err := h.swapIn(root)
 	if s == nil {
 		return nil, err
@@ -37,7 +43,7 @@ func (l *Launcher) runInPlace(ctx context.Context, root Plain, p Process) (_ []S
 	defer also(&err, s.close)
 	var laid []Shift
 	if err == nil {
-		laid, err = l.runSwapped(ctx, h, s, root, p)
+		laid, err = l.runSwapped(ctx, h, s, v, root, p)
 	}
 	if leaveErr := s.leave(); leaveErr != nil {
 		return nil, errors.Join(err, leaveErr)
@@ -46,6 +52,13 @@ func (l *Launcher) runInPlace(ctx context.Context, root Plain, p Process) (_ []S
 		return nil, err
 	}
 	return s.shifts(laid)
+}
+
+// tellOnce says of a file with credentials that it cannot be kept from processes.
+func (l *Launcher) tellOnce(p Process, path string, err error) {
+	if _, told := l.told.LoadOrStore(path, true); !told && p.Notice != nil {
+		p.Notice(fmt.Sprintf("processes that run in place can read %q, which cannot be taken off the disk meanwhile: %v", path, err))
+	}
 }
 
 // checkHere refuses what needs namespaces.
@@ -61,7 +74,7 @@ func checkHere(p Process) error {
 }
 
 // runSwapped runs a process in the root directory, which is its own now.
-func (l *Launcher) runSwapped(ctx context.Context, h *inPlace, s *swap, r Plain, p Process) (_ []Shift, err error) {
+func (l *Launcher) runSwapped(ctx context.Context, h *inPlace, s *swap, v *veil, r Plain, p Process) (_ []Shift, err error) {
 	guard, err := watch(h.root, s.j.Pins)
 	if err != nil {
 		return nil, err
@@ -81,12 +94,12 @@ func (l *Launcher) runSwapped(ctx context.Context, h *inPlace, s *swap, r Plain,
 		return nil, err
 	}
 	s.settle()
-	err = l.startHere(ctx, h, p)
+	err = l.startHere(ctx, h, v, p)
 	shifts, removeErr := shown.remove()
 	return shifts, errors.Join(err, removeErr, guard.check())
 }
 
-func (l *Launcher) startHere(ctx context.Context, h *inPlace, p Process) (err error) {
+func (l *Launcher) startHere(ctx context.Context, h *inPlace, v *veil, p Process) (err error) {
 	p.Mounts, p.ResolvConf, p.Hosts, p.Hostname = nil, nil, nil, "" // laid, or not to be had
 	w, files, err := p.wire()
 	if err != nil {
@@ -94,7 +107,7 @@ func (l *Launcher) startHere(ctx context.Context, h *inPlace, p Process) (err er
 	}
 	defer also(&err, func() error { return closeAll(files) })
 	w.Proc = ProcBound // the builder's process IDs: the supervisor kills what is left behind
-	return l.start(ctx, order{Process: w, Action: actionRun, Hidden: h.dir, lock: h.lock}, p, files)
+	return l.start(ctx, order{Process: w, Action: actionRun, Hidden: h.dir, lock: h.lock, veil: v.memory}, p, files)
 }
 
 // withheld is the capability that the builder keeps for itself, so that the kernel denies the process its memory. A package's

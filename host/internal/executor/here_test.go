@@ -279,6 +279,8 @@ func hereCases() map[string]func(here) {
 		},
 		"killed": func(h here) {
 			for range 3 {
+				h.must(os.WriteFile("/root/token", []byte("hush"), 0o600))
+				h.before["/root/token"] = true
 				cmd := exec.Command("/kaniko/executor")
 				cmd.Env = append(os.Environ(), envHere+"=hold")
 				out, err := cmd.StdoutPipe()
@@ -295,7 +297,7 @@ func hereCases() map[string]func(here) {
 				_ = cmd.Wait()
 				// The supervisor puts the container in order, though nobody starts another builder.
 				for started := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-					if _, err := os.Lstat(HiddenDir + "/" + journalName); err != nil {
+					if _, err := os.Lstat("/root/token"); err == nil {
 						break
 					}
 					if time.Since(started) > 10*time.Second {
@@ -304,6 +306,29 @@ func hereCases() map[string]func(here) {
 					}
 				}
 				h.sameAsBefore()
+			}
+		},
+		"credentials": func(h here) {
+			h.must(os.WriteFile("/root/config.json", []byte("hush"), 0o640))
+			h.must(os.Chown("/root/config.json", 0, 0))
+			h.must(os.WriteFile("/workspace/token", []byte("hush"), 0o600))
+			h.plain.Veil = []string{"/root/config.json", "/root/missing", "/workspace/token", "/etc/hosts"}
+			h.before["/root/config.json"], h.before["/workspace/token"] = true, true
+			told := ""
+			notice := func(p *Process) { p.Notice = func(text string) { told += text } }
+			// The process is root and knows where the container's files are.
+			for _, path := range []string{HiddenDir + "/" + awayName + "/root/config.json", "/root/config.json", "/workspace/token"} {
+				h.wantError("", notice, "cat", path)
+			}
+			for path, mode := range map[string]os.FileMode{"/root/config.json": 0o640, "/workspace/token": 0o600} {
+				text, err := os.ReadFile(path)
+				info, statErr := os.Stat(path)
+				if string(text) != "hush" || err != nil || statErr != nil || info.Mode() != mode {
+					fmt.Printf("%s afterwards: %q, %v, %v\n", path, text, err, info)
+				}
+			}
+			if strings.Count(told, `"/etc/hosts"`) != 1 || strings.Contains(told, "token") {
+				fmt.Println("told:", told)
 			}
 		},
 		"refused": func(h here) {
@@ -351,7 +376,7 @@ func (h here) free(lock string) {
 func holdHere() int {
 	p := command("hold", "/etc/passwd")
 	p.Stdout = os.Stdout
-	_, err := launcher.RunPlain(context.Background(), RungInPlace, Plain{Dir: HiddenDir + "/work/stage", Aside: HiddenDir + "/work/aside"}, p)
+	_, err := launcher.RunPlain(context.Background(), RungInPlace, Plain{Dir: HiddenDir + "/work/stage", Aside: HiddenDir + "/work/aside", Veil: []string{"/root/token"}}, p)
 	fmt.Println(err)
 	return 1
 }

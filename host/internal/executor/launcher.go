@@ -32,6 +32,8 @@ type Launcher struct {
 
 	missing sync.Once // what the kernel lacks has been told
 
+	told sync.Map // paths of files that cannot be kept from processes in place
+
 	self     sync.Once
 	selfFile *os.File
 	selfErr  error

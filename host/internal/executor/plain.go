@@ -32,6 +32,8 @@ type Plain struct {
 	// Keep are absolute paths that the builder reads by their names while a process runs in [RungInPlace]: they stay where
 	// they are. The directories that Dir and Aside lie in stay without being named.
 	Keep []string
+	// Veil are absolute paths of files with credentials: in [RungInPlace] they are in memory alone while the process runs.
+	Veil []string
 }
 
 // Shift is a file, not a directory, that the executor moved: its status change time is other than before, though no process

@@ -130,7 +130,7 @@ func stepCommand(ctx context.Context, out *output, files []*os.File) *exec.Cmd {
 // isolate gives a step its namespaces, or a supervisor that does. The result is called when the step is over.
 func isolate(cmd *exec.Cmd, o order) (func() error, error) {
 	if o.Process.Proc == ProcBound {
-		return supervised(cmd, o.lock)
+		return supervised(cmd, o.lock, o.veil)
 	}
 	cmd.SysProcAttr.Cloneflags = cloneFlags(o)
 	return func() error { return nil }, nil

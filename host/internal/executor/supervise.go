@@ -18,16 +18,18 @@ import (
 // inherits every orphan among its descendants, kills what is left at the end, and does so too when the builder is gone.
 
 // supervised turns a step's command into one with a supervisor in between. The supervisor lives until release is called.
-// A lock that is given is held as long as the supervisor lives.
-func supervised(cmd *exec.Cmd, lock *os.File) (release func() error, err error) {
+// What it is to hold for as long comes after its own descriptors.
+func supervised(cmd *exec.Cmd, held ...*os.File) (release func() error, err error) {
 	life, hold, err := os.Pipe()
 	if err != nil {
 		return nil, failure("create pipe", "", err)
 	}
 	cmd.Args[0] = argSupervise
 	cmd.ExtraFiles = append(cmd.ExtraFiles, life)
-	if lock != nil {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, lock)
+	for _, f := range held {
+		if f != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		}
 	}
 	// The kernel's signal would stop the supervisor alone.
 	cmd.Cancel = hold.Close
@@ -112,6 +114,7 @@ func supervise() (unix.WaitStatus, error) {
 	if o.Hidden != "" && os.Getppid() != builder {
 		// Nobody else is there to do it; the lock has come with the descriptors.
 		err = errors.Join(err, (&inPlace{root: "/", dir: o.Hidden}).recover())
+		err = errors.Join(err, liftVeil(os.NewFile(next+2, "veil")))
 	}
 	return status, err
 }

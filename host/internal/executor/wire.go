@@ -27,6 +27,7 @@ type order struct {
 	Process wireProcess
 	Action  action
 	Hidden  string   // of a step in place: what to put in order if the builder dies
+	veil    *os.File // what to put back then
 	lock    *os.File // of that, for the supervisor to inherit; not written down
 }
 

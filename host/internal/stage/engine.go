@@ -58,6 +58,7 @@ type Engine struct {
 	places       atomic.Int64  // directories made
 	slots        chan struct{} // of [Options.Jobs]
 	root         chan struct{} // holds an element while a process runs in the one root directory: see lockRoot
+	leave        func()        // of whoever has the root directory
 
 	mu          sync.Mutex
 	imageLayers map[*base.Image][]*Layer

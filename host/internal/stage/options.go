@@ -47,6 +47,10 @@ type Options struct {
 	CannotRun error
 	// Rung is how processes are isolated if their root file system is a plain directory; empty if it is layers.
 	Rung executor.Rung
+	// Root is what its executor has to know beside the directories; Enter is called before a process runs in place, and what
+	// it returns after it.
+	Root  executor.Plain
+	Enter func(context.Context) (leave func(), err error)
 	// Notice is told before the first process runs; empty for nothing.
 	Notice string
 	// Run is what all processes have in common.

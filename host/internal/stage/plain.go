@@ -87,7 +87,9 @@ func (b *builder) startPlain(ctx context.Context, st *step, x effect.Exec, p *pl
 	if err := p.record.Await(ctx); err != nil {
 		return nil, err
 	}
-	shifts, err := e.Launcher.RunPlain(ctx, e.Rung, executor.Plain{Dir: p.dir, Aside: p.aside}, process)
+	root := e.Root
+	root.Dir, root.Aside = p.dir, p.aside
+	shifts, err := e.Launcher.RunPlain(ctx, e.Rung, root, process)
 	return shifts, explainExit(x, err)
 }
 
@@ -98,14 +100,26 @@ func (e *Engine) lockRoot(ctx context.Context) error {
 	}
 	select {
 	case e.root <- struct{}{}:
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if e.Enter == nil {
+		return nil
+	}
+	leave, err := e.Enter(ctx)
+	if err != nil {
+		<-e.root
+		return err
+	}
+	e.leave = leave
+	return nil
 }
 
 func (e *Engine) unlockRoot() {
 	if e.Rung == executor.RungInPlace {
+		if e.leave != nil {
+			e.leave()
+		}
 		<-e.root
 	}
 }
