@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Files that a user expects to find where the container's image has them, also if a builder is killed. An image that is
-// being built and has files of these names comes first.
-func usual() []string { return []string{"busybox", "kaniko/executor", "kaniko/warmer"} }
+// usual are the programs by which a job starts the next build, which puts the container in order if the builder and its
+// supervisor were killed: they stay where they are. An image that is being built and has files of these names comes first.
+func usual() []string { return []string{"kaniko/executor", "kaniko/warmer"} }
 
 // newJournal decides what stays where it is while a plain directory is swapped into a root directory.
 func newJournal(root, own string, mounts []mountPoint, r Plain) *journal {
