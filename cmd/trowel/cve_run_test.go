@@ -34,6 +34,16 @@ func (s *site) runs(lines string, layers ...[]byte) outcome {
 	return s.build("--no-cache")
 }
 
+// ran makes sure that a build succeeded, or that it is an ordinary user's who has no IDs for other users.
+func (s *site) ran(o outcome) bool {
+	s.t.Helper()
+	if strings.Contains(o.stderr, "the user namespace has no such ID") && (s.user || !manyIDs()) {
+		return false
+	}
+	s.succeeded(o)
+	return true
+}
+
 // unseen makes sure that what only files outside say was not shown.
 func (s *site) unseen(o outcome, words ...string) {
 	s.t.Helper()
@@ -60,8 +70,7 @@ func TestCVE2021_3602(t *testing.T) {
 func TestCVE2022_27651(t *testing.T) {
 	asBoth(t, func(t *testing.T, s *site) {
 		o := s.runs("RUN grep CapInh /proc/self/status\nUSER app\nRUN grep CapInh /proc/self/status")
-		s.succeeded(o)
-		if strings.Count(o.stderr, "0000000000000000\n") != 2 {
+		if s.ran(o) && strings.Count(o.stderr, "0000000000000000\n") != 2 {
 			t.Errorf("capabilities are inheritable:\n%s", o.stderr)
 		}
 	})
@@ -71,7 +80,9 @@ func TestCVE2022_27651(t *testing.T) {
 func TestCVE2022_2989(t *testing.T) {
 	asBoth(t, func(t *testing.T, s *site) {
 		o := s.runs("USER app\nRUN echo groups: $(id -G).\nUSER app:staff\nRUN echo groups: $(id -G).\nUSER 7:8\nRUN echo groups: $(id -G).")
-		s.succeeded(o)
+		if !s.ran(o) {
+			return
+		}
 		for _, want := range []string{"groups: 10 1000.", "groups: 50.", "groups: 8."} {
 			if !strings.Contains(o.stderr, want) {
 				t.Errorf("want %q:\n%s", want, o.stderr)
@@ -220,7 +231,9 @@ func TestCVE2026_46680(t *testing.T) {
 	asBoth(t, func(t *testing.T, s *site) {
 		o := s.runs("USER 1234\nRUN echo is $(id -u).\nUSER 1234:5678\nRUN echo is $(id -u):$(id -g).\nUSER 0\nCOPY --chown=1234:5678 Dockerfile /f\nRUN stat /f",
 			pack(t, file("etc/passwd", "root:x:0:0::/root:/bin/sh\n1234:x:0:0::/root:/bin/sh\n"), file("etc/group", "root:x:0:\n5678:x:0:\n")))
-		s.succeeded(o)
+		if !s.ran(o) {
+			return
+		}
 		for _, want := range []string{"is 1234.", "is 1234:5678.", "1234:5678"} {
 			if !strings.Contains(o.stderr, want) {
 				t.Errorf("want %q:\n%s", want, o.stderr)

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -486,4 +487,17 @@ func shortTemp(t testing.TB) string {
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// A script that is shown can be executed, which nobody can do to a file that is open to be written.
+func TestLayScript(t *testing.T) {
+	t.Parallel()
+	w := newLayTree(t, "dev/")
+	l := w.mustLay(t, Mount{Kind: MountFile, Target: "/dev/pipes/script", Content: []byte("#!/bin/sh\necho said"), Mode: 0o755})
+	out, err := exec.Command(w.path("dev/pipes/script")).CombinedOutput()
+	if err != nil || string(out) != "said\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	_, err = l.remove()
+	must(t, err)
 }

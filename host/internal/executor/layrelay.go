@@ -44,12 +44,10 @@ func (l *laid) showSocket(ctx context.Context, c *cover, src shown) error {
 	if err := rename(s.dir(), short, s.dir(), s.name); err != nil {
 		return errors.Join(err, unix.Unlinkat(s.dir(), short, 0))
 	}
-	fd, err := unix.Openat(s.dir(), s.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if err := l.holdMade(c); err != nil {
 		return err
 	}
-	c.made = l.hold(fd)
-	return errors.Join(chown(fd, src.stat.Uid, src.stat.Gid), chmod(fd, src.stat.Mode))
+	return errors.Join(chown(c.made, src.stat.Uid, src.stat.Gid), chmod(c.made, src.stat.Mode))
 }
 
 func (r *relay) serve(ctx context.Context) {

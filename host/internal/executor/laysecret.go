@@ -18,10 +18,10 @@ import (
 // over the file is emptied before it is deleted, so that no other name of it keeps the content; and a process of ours that
 // waits for the builder's end does so where the builder is killed.
 
-// secretFile is a file that holds a secret, open.
+// secretFile is a file that holds a secret, open as a path.
 type secretFile struct {
-	fd      int
-	content []byte
+	fd    int
+	mount Mount
 }
 
 // memoryDirectory is where secrets lie whose targets are on a disk.
@@ -39,25 +39,34 @@ func (l *laid) showSecret(c *cover, m Mount) error {
 	if !inMemory(c.spot.dir()) {
 		return l.showSecretLink(c, m)
 	}
-	fd, err := l.makeFile(c)
-	if err != nil {
+	if err := l.makeFile(c, func(int) error { return nil }); err != nil {
 		return err
 	}
-	l.addSecret(fd, m)
-	return setSecretLooks(fd, m)
+	l.addSecret(c.made, m)
+	return nil
 }
 
 func (l *laid) addSecret(fd int, m Mount) {
-	l.secrets = append(l.secrets, secretFile{fd, m.Content})
-	l.cleanUps = append(l.cleanUps, func() error { return errorOf("empty a secret's file", unix.Ftruncate(fd, 0)) })
+	l.secrets = append(l.secrets, secretFile{fd, m})
+	l.cleanUps = append(l.cleanUps, func() error { return errorOf("empty a secret's file", empty(fd)) })
 }
 
-func setSecretLooks(fd int, m Mount) error {
-	mode := m.Mode
+// write gives the file its content, then its looks.
+func (s secretFile) write() error {
+	fd, err := unix.Open(descriptorPath(s.fd), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	mode := s.mount.Mode
 	if mode == 0 {
 		mode = 0o444
 	}
-	return errors.Join(unix.Fchown(fd, int(m.UID), int(m.GID)), unix.Fchmod(fd, mode&0o7777))
+	return errors.Join(writeAll(fd, s.mount.Content), chown(fd, s.mount.UID, s.mount.GID), unix.Fchmod(fd, mode&0o7777), unix.Close(fd))
+}
+
+// empty takes a file's content, whatever its mode.
+func empty(fd int) error {
+	return errors.Join(chmod(fd, 0o600), unix.Truncate(descriptorPath(fd), 0))
 }
 
 func (l *laid) showSecretLink(c *cover, m Mount) error {
@@ -67,14 +76,14 @@ func (l *laid) showSecretLink(c *cover, m Mount) error {
 	d := l.memory
 	d.count++
 	name := hex.EncodeToString([]byte{byte(d.count >> 8), byte(d.count)})
-	fd, err := unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err := unix.Mknodat(d.fd, name, unix.S_IFREG|0o600, 0); err != nil {
+		return err
+	}
+	fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	l.addSecret(l.hold(fd), m)
-	if err := setSecretLooks(fd, m); err != nil {
-		return err
-	}
 	return l.showLink(c, d.path+"/"+name)
 }
 
@@ -135,7 +144,7 @@ func (l *laid) writeSecrets() error {
 	}
 	l.cleanUps = append([]func() error{sweeper.dismiss}, l.cleanUps...) // the last one
 	for _, s := range l.secrets {
-		if err := writeAll(s.fd, s.content); err != nil {
+		if err := s.write(); err != nil {
 			return failure("show secret", "", err)
 		}
 	}
@@ -183,7 +192,7 @@ func sweepMain() {
 	_ = Harden()
 	life := os.NewFile(3, "life")
 	if n, _ := life.Read(make([]byte, 1)); n == 0 {
-		for fd := 4; unix.Ftruncate(fd, 0) == nil; fd++ {
+		for fd := 4; empty(fd) == nil; fd++ {
 			continue
 		}
 	}

@@ -114,12 +114,7 @@ func (l *laid) makeDirectory(c *cover) error {
 	if err := unix.Mkdirat(s.dir(), s.name, 0o700); err != nil {
 		return err
 	}
-	fd, err := unix.Openat(s.dir(), s.name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	c.made = l.hold(fd)
-	return nil
+	return l.holdMade(c)
 }
 
 // showFile makes a file with a given content.
@@ -131,22 +126,33 @@ func (l *laid) showFile(c *cover, m Mount) error {
 	if mode == 0 {
 		mode = 0o444
 	}
-	fd, err := l.makeFile(c)
-	if err != nil {
-		return err
-	}
-	return errors.Join(writeAll(fd, m.Content), chown(fd, m.UID, m.GID), unix.Fchmod(fd, mode&0o7777))
+	return l.makeFile(c, func(fd int) error {
+		return errors.Join(writeAll(fd, m.Content), chown(fd, m.UID, m.GID), unix.Fchmod(fd, mode&0o7777))
+	})
 }
 
-// makeFile makes the file that covers a target, open to be written.
-func (l *laid) makeFile(c *cover) (int, error) {
+// makeFile makes the file that covers a target, and lets it be written. It is not held open for that: a script that somebody
+// may write to cannot be executed.
+func (l *laid) makeFile(c *cover, write func(fd int) error) error {
 	s := c.spot
 	fd, err := unix.Openat(s.dir(), s.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return -1, err
+		return err
+	}
+	if err := errors.Join(write(fd), unix.Close(fd)); err != nil {
+		return err
+	}
+	return l.holdMade(c)
+}
+
+// holdMade keeps what was made at a target in sight.
+func (l *laid) holdMade(c *cover) error {
+	fd, err := unix.Openat(c.spot.dir(), c.spot.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
 	}
 	c.made = l.hold(fd)
-	return fd, nil
+	return nil
 }
 
 // showLink makes a symlink.
@@ -158,12 +164,7 @@ func (l *laid) showLink(c *cover, to string) error {
 	if err := unix.Symlinkat(to, s.dir(), s.name); err != nil {
 		return err
 	}
-	fd, err := unix.Openat(s.dir(), s.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	c.made = l.hold(fd)
-	return nil
+	return l.holdMade(c)
 }
 
 // showCopy shows a copy, which is thrown away with all that was written to it.
@@ -192,10 +193,7 @@ func (l *laid) copyFile(c *cover, src shown) error {
 	if err != nil {
 		return err
 	}
-	fd, err := l.makeFile(c)
-	if err == nil {
-		err = copyInto(from, fd, &src.stat)
-	}
+	err = l.makeFile(c, func(fd int) error { return copyInto(from, fd, &src.stat) })
 	return errors.Join(err, unix.Close(from))
 }
 
