@@ -96,7 +96,7 @@ func (b *build) try(ctx context.Context, name string) (failed []error, err error
 // tryNamespaces is try for the one way that needs a look at the program's own user namespace.
 func (b *build) tryNamespaces(ctx context.Context) (failed []error, err error) {
 	ns, err := b.Launcher.UserNamespace()
-	if err != nil || ns.Own || mayMount() {
+	if err != nil || ns.Own || mayMount() && !onOverlay(b.work.trees) {
 		return nil, err
 	}
 	report, err := b.Launcher.Probe(ctx, b.work.trees)
@@ -115,7 +115,14 @@ func (b *build) tryNamespaces(ctx context.Context) (failed []error, err error) {
 	return failed, nil
 }
 
-// mayMount says whether the process has CAP_SYS_ADMIN, and with it all that running a process takes.
+// onOverlay says whether a directory lies on an overlay, as all that a container's image and no volume has does: another
+// overlay cannot be written there.
+func onOverlay(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC
+}
+
+// mayMount says whether the process has CAP_SYS_ADMIN, and with it all that running a process takes on most file systems.
 func mayMount() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
