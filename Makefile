@@ -9,10 +9,10 @@ LDFLAGS        = -s -w -X main.version=$(VERSION)
 
 export CGO_ENABLED = 0
 
-.PHONY: help build plugins image test race e2e oracle projects lint fmt fuzz differ bench quickstart check clean
+.PHONY: help build plugins image test race e2e oracle projects lint fmt fuzz differ bench bench-image quickstart check clean
 
 help: ## list the targets
-	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: plugins ## build bin/trowel, one static binary with its plugins in it
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/trowel
@@ -72,6 +72,9 @@ differ: ## make BUILDS (default 1000) random builds from number FIRST on in seve
 
 bench: ## as root: time Trowel against BuildKit and buildah on the same contexts, in one run
 	$(GO) run ./bench
+
+bench-image: ## as root: time Trowel's image in a default container of a Docker engine, on the same contexts
+	$(GO) run ./bench -builders image
 
 quickstart: build ## build examples/quickstart, push it to a registry on loopback, pull it back, rebuild it
 	$(GO) run ./examples/quickstart -trowel $(BIN)

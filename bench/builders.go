@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 
 	"github.com/trowel-build/trowel/bench/lab"
 )
@@ -16,8 +17,11 @@ type builder interface {
 	prune(ctx context.Context) error
 }
 
-// The builders, in the order they take turns in. Ratios are those of the first to each of the others.
+// The builders that take turns unless others are named, in their order. Ratios are those of the first to each of the others.
 var builderNames = []string{"trowel", "buildkit", "buildah"}
+
+// knownBuilders are all that can be named.
+func knownBuilders() []string { return append(slices.Clone(builderNames), imageBuilder) }
 
 // namedBuilder is a builder with its name in the report.
 type namedBuilder struct {
@@ -41,6 +45,8 @@ func openBuilders(ctx context.Context, l *lab.Lab, registry *lab.Registry, o opt
 			var storage *lab.Buildah
 			storage, err = l.NewBuildah(ctx)
 			b = buildah{storage}
+		case imageBuilder:
+			b, err = openContainer(ctx, l, registry, o)
 		}
 		if err != nil {
 			return nil, err

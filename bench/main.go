@@ -79,7 +79,7 @@ func parse(arguments []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("-rounds %d: at least one is needed", o.rounds)
 	}
 	o.cases, o.builders = strings.Split(cases, ","), strings.Split(builders, ",")
-	for _, set := range []struct{ given, known []string }{{o.cases, caseNames()}, {o.builders, builderNames}} {
+	for _, set := range []struct{ given, known []string }{{o.cases, caseNames()}, {o.builders, knownBuilders()}} {
 		for _, name := range set.given {
 			if !slices.Contains(set.known, name) {
 				return o, fmt.Errorf("unknown name %q: use some of %s", name, strings.Join(set.known, ","))

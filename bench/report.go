@@ -100,10 +100,38 @@ func (f *figures) print(w io.Writer) {
 		fmt.Fprintln(table, strings.Join(cells, "\t")+"\t")
 	}
 	table.Flush() //nolint:errcheck // a table on standard output
+	f.printKaniko(w)
 	known, cold := f.find("copyonly-known", "trowel"), f.find("copyonly", "buildkit")
 	if known != nil && cold != nil {
 		fmt.Fprintf(w, "\ncopyonly with the base known to trowel, against BuildKit cold: %.3f\n", known.Median/cold.Median)
 	}
+}
+
+// printKaniko writes what Trowel's image took in a container beside what kaniko takes there.
+func (f *figures) printKaniko(w io.Writer) {
+	if !slices.Contains(f.Builders, imageBuilder) {
+		return
+	}
+	fmt.Fprint(w, "\nIn a default container, against kaniko's medians of another run, on two cores:\n\n")
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "case\tseconds\tkaniko\ttimes faster\tpeak MB\t")
+	for _, name := range caseNames() {
+		r, kaniko := f.find(name, imageBuilder), kanikoSeconds()[name]
+		if r == nil || kaniko == 0 {
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%.2f\t%.1f\t%.1f\t%.1f\t\n", name, r.Median, kaniko, kaniko/r.Median, r.peak())
+	}
+	table.Flush() //nolint:errcheck // a table on standard output
+}
+
+// peak is the most memory of any sample, in MB.
+func (r *result) peak() float64 {
+	var peak int64
+	for _, s := range r.Samples {
+		peak = max(peak, s.PeakRSS)
+	}
+	return float64(peak) / 1e6
 }
 
 // ratios returns trowel's share of each peer's time, and its peak memory.
@@ -113,11 +141,7 @@ func (f *figures) ratios(name string, peers []string) []string {
 	for _, peer := range peers {
 		cells = append(cells, fmt.Sprintf("%.3f", own.Median/f.find(name, peer).Median))
 	}
-	var peak int64
-	for _, s := range own.Samples {
-		peak = max(peak, s.PeakRSS)
-	}
-	return append(cells, fmt.Sprintf("%.1f", float64(peak)/1e6))
+	return append(cells, fmt.Sprintf("%.1f", own.peak()))
 }
 
 func (f *figures) save(path string) error {

@@ -40,8 +40,15 @@ func (l *Lab) StartDocker(ctx context.Context) (*Docker, error) {
 	return d, nil
 }
 
+// Host is the engine's address, as $DOCKER_HOST has it.
+func (d *Docker) Host() string { return d.host }
+
 // Run runs the docker command with the arguments and returns its standard output.
 func (d *Docker) Run(ctx context.Context, arguments ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "docker", append([]string{"--host", d.host}, arguments...)...)
-	return output(cmd)
+	return output(d.Command(ctx, arguments...))
+}
+
+// Command is the docker command with the arguments, not yet started.
+func (d *Docker) Command(ctx context.Context, arguments ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "docker", append([]string{"--host", d.host}, arguments...)...)
 }

@@ -110,6 +110,23 @@ func (l *Lab) Trowel(ctx context.Context) (string, error) {
 	return binary, nil
 }
 
+// Image makes Trowel's own container image with a shell, for the platforms, and returns the OCI archive that it is in.
+func (l *Lab) Image(ctx context.Context, platforms string) (string, error) {
+	root, err := SourceRoot()
+	if err != nil {
+		return "", err
+	}
+	archive := filepath.Join(l.dir, "image.tar")
+	l.logf("make image")
+	cmd := exec.CommandContext(ctx, "make", "image", "TARGET=debug", "PLATFORMS="+platforms, "OUTPUT=type=oci,dest="+archive)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "TROWEL_CACHE_DIR="+filepath.Join(l.run, "cache")) // nothing is taken from an earlier one
+	if _, err := output(cmd); err != nil {
+		return "", fmt.Errorf("make the container image: %w", err)
+	}
+	return archive, nil
+}
+
 // SourceRoot returns the root of the source tree that this package was compiled from.
 func SourceRoot() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
@@ -125,7 +142,10 @@ var tools = map[string]string{
 	"buildah":    "buildah",
 	"dockerd":    "docker.io",
 	"docker":     "docker.io",
+	"git":        "git",
 	"mmdebstrap": "mmdebstrap",
+	"npm":        "npm",
+	"rsync":      "rsync",
 	"runc":       "runc",
 	"skopeo":     "skopeo",
 	"umoci":      "umoci",
