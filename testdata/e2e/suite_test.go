@@ -175,4 +175,5 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("projects", s.testProjects)
 	t.Run("remote", s.testRemote)
 	t.Run("supervised", s.testSupervised)
+	t.Run("containers", s.testContainers)
 }
