@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,9 @@ func (o *oracle) check(c *corpus.Case, bases corpus.Bases) {
 	if err != nil {
 		o.Fatalf("%v (make oracle writes it)", err)
 	}
+	for _, i := range got.Images {
+		i.Faults = slices.DeleteFunc(i.Faults, unordered)
+	}
 	if diff := c.Diff(want, got, since); diff != "" {
 		o.Errorf("BuildKit makes something else by now:\n%s", diff)
 	}
@@ -153,6 +157,12 @@ func (o *oracle) build(c *corpus.Case, dir string, bases corpus.Bases) (*corpus.
 		return nil, err
 	}
 	return o.reader.Read(output, since)
+}
+
+// unordered says whether a fault is that a step was done before the one above it, which in BuildKit is chance: it does at once
+// what does not depend on each other.
+func unordered(fault string) bool {
+	return strings.HasSuffix(fault, " was created before the one before it")
 }
 
 // export has BuildKit build what is in dir and write an OCI layout.
