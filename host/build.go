@@ -147,6 +147,9 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	b := &build{Request: r, created: r.created()}
+	if r.EarlierStages {
+		b.stages = plan.UpToTarget
+	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	// 1. What is asked for, and where it goes.
 	if err := b.prepare(damaged); err != nil {

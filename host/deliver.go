@@ -74,21 +74,22 @@ func (b *build) assembleImage(ctx context.Context, e *stage.Engine, p *plan.Plan
 	}
 	var from *base.Image
 	var err error
+	var steps []stage.StepResult
 	for _, s := range e.Chain(r.Stage) {
 		if from == nil {
 			if from, err = e.Base(s); err != nil {
 				return nil, err
 			}
 		}
-		for _, st := range s.Steps() {
-			step, ok, err := historyStep(ctx, st)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				recipe.Steps = append(recipe.Steps, step)
-			}
-			recipe.Config = st.Config
+		steps = append(steps, s.Steps()...)
+	}
+	for _, st := range r.Squashed(steps) {
+		step, ok, err := historyStep(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			recipe.Steps = append(recipe.Steps, step)
 		}
 	}
 	if from != nil {

@@ -29,8 +29,7 @@ func (b *build) stageTree(ctx context.Context, p *plan.Plan, lowered loweredStag
 		b.tiers = b.tiers.WithOwn(b.own)
 	}
 	at := slices.IndexFunc(p.Stages, func(s *plan.Stage) bool { return s.ID == before.Stage.ID })
-	part := *p
-	part.Stages = p.Stages[:at+1]
+	part := p.UpTo(at)
 	all := maps.Clone(lowered)
 	all[before.Stage.ID] = before.Lowered
 	if err := b.permit(ctx, all); err != nil {
@@ -40,7 +39,7 @@ func (b *build) stageTree(ctx context.Context, p *plan.Plan, lowered loweredStag
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	o := b.engineOptions([]*plan.Plan{&part}, all)
+	o := b.engineOptions([]*plan.Plan{part}, all)
 	o.Dir, o.Progress = dir, &uncached{to: o.Progress, held: map[string]*heldStep{}}
 	engine, err := stage.New(o)
 	if err != nil {

@@ -26,6 +26,10 @@ type Request struct {
 	Stdin      io.Reader
 	// Target is the stage to build; empty means the last one.
 	Target string
+	// AlsoTargets are stages that are built as well and go nowhere; EarlierStages builds those before Target in the
+	// Dockerfile.
+	AlsoTargets   []string
+	EarlierStages Switch
 	// Platforms such as "linux/arm64" that the image is for; none means this machine's. For several there is an index over
 	// an image for each.
 	Platforms []string
@@ -88,6 +92,10 @@ type Request struct {
 	EpochFrom string
 	// RewriteTimestamp gives no file of a layer that the build makes a time after Epoch. Layers of base images stay.
 	RewriteTimestamp Switch
+	// IgnorePaths are left out of the layers that the build makes, with all below them; steps see them all the same.
+	IgnorePaths []string
+	// OneLayer makes a single layer of all that the image has beyond its base.
+	OneLayer Switch
 	// NormalizeContext makes the build independent of the umask and the times with which the context was checked out:
 	// files have mode 0644, or 0755 if their owner may execute them, directories 0755, and all the same time.
 	NormalizeContext Switch

@@ -114,7 +114,7 @@ func (b *build) planAll(ctx context.Context) (err error) {
 // planOptions are those of the plan for a platform, but for the time of the images.
 func (b *build) planOptions(p ocispec.Platform) plan.Options {
 	o := plan.Options{
-		Target: b.Target, BuildArgs: b.BuildArgs, Platform: p, BuildPlatform: platforms.DefaultSpec(),
+		Target: b.Target, Also: b.AlsoTargets, BuildArgs: b.BuildArgs, Platform: p, BuildPlatform: platforms.DefaultSpec(),
 		Contexts: slices.Sorted(maps.Keys(b.NamedContexts)), Stages: b.stages,
 	}
 	if b.targets.index {

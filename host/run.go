@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path"
 	"strings"
 	"unicode"
 
@@ -92,6 +93,14 @@ func hosts(own string, extra []string) (string, error) {
 // layerForm says what else is done to the image's layers.
 func (b *build) layerForm() (f stage.Form) {
 	f.Base = b.targets.base
+	for _, p := range b.IgnorePaths {
+		if p = strings.Trim(path.Clean("/"+p), "/"); p != "" {
+			f.Ignore = append(f.Ignore, p)
+		}
+	}
+	if b.OneLayer {
+		f.Layers = stage.OneLayer
+	}
 	rewrite := bool(b.RewriteTimestamp)
 	if b.targets.rewrite != nil {
 		rewrite = *b.targets.rewrite

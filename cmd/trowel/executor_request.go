@@ -54,7 +54,11 @@ func (p program) executorJob(o *executorFlags) (*executorJob, error) {
 		return nil, err
 	}
 	r := &j.request
-	r.ContextDir = c.dir
+	r.ContextDir, r.IgnorePaths, r.OneLayer = c.dir, o.ignorePaths, host.Switch(o.singleSnapshot)
+	r.EarlierStages = host.Switch(!o.skipUnused)
+	if len(o.targets) > 1 {
+		r.AlsoTargets = o.targets[1:]
+	}
 	r.SkipPushCheck, r.KeepImmutable = host.Switch(o.skipPushCheck), host.Switch(o.keepImmutable)
 	maps.Copy(r.Secrets, c.secrets)
 	if o.reproducible && r.Epoch == nil && r.EpochFrom == "" {
@@ -102,13 +106,6 @@ func (o *executorFlags) check() error {
 		return usageError{errors.New("--image-name-with-digest-file and --image-name-tag-with-digest-file need a --destination")}
 	case o.materialize:
 		return usageError{hinted{errors.New("--materialize is not supported: Trowel builds in a root file system of its own, and never unpacks the image over the machine's"), "write the image's files with: trowel build -o type=local,dest=DIR"}}
-	}
-	for flag, given := range map[string]bool{
-		"ignore-path": len(o.ignorePaths) > 0, "target (several)": len(o.targets) > 1, "skip-unused-stages=false": !o.skipUnused, "single-snapshot": o.singleSnapshot,
-	} {
-		if given {
-			return usageError{fmt.Errorf("--%s is not there yet", flag)}
-		}
 	}
 	for flag, value := range map[string]struct {
 		is   string

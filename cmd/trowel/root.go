@@ -91,7 +91,7 @@ Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{nearestFlag(cmd, err)} })
-	root.AddCommand(p.buildCommand(), p.cacheCommand(), p.copyCommand(), p.doctorCommand(), p.executorCommand(), p.expandCommand(), p.inspectCommand(), p.pluginCommand(), p.registryCommand(), p.versionCommand())
+	root.AddCommand(p.buildCommand(), p.cacheCommand(), p.copyCommand(), p.doctorCommand(), p.executorCommand(), p.expandCommand(), p.inspectCommand(), p.pluginCommand(), p.registryCommand(), p.versionCommand(), p.warmerCommand())
 	return root
 }
 

@@ -23,6 +23,8 @@ const Scratch = "scratch"
 type Options struct {
 	// Target is the name of the stage to build, in any letter case; empty means the last.
 	Target string
+	// Also are the names of stages that are planned as well, whether the target needs them or not.
+	Also []string
 	// BuildArgs are those of --build-arg.
 	BuildArgs map[string]string
 	// Platform is what the image is for. BuildPlatform is that of this machine; empty means that it is the same.
@@ -53,14 +55,17 @@ type Extent string
 // The extents.
 const (
 	WhatTargetNeeds Extent = ""
-	AllStages       Extent = "all" // ONBUILD triggers are set off in those alone that the target needs
+	UpToTarget      Extent = "up to the target" // and the stages before it in the file
+	AllStages       Extent = "all"              // ONBUILD triggers are set off in those alone that the target needs
 )
 
 // Plan is what a build consists of. It is immutable.
 type Plan struct {
 	File *dockerfile.File
-	// Stages are those the target is made from, each after the ones it needs. The last is the target.
+	// Stages are those the target is made from and those asked for beside, each after the ones it needs.
 	Stages []*Stage
+	// Also are those of Stages that are to be built for their own sake.
+	Also []*Stage
 	// Images are those that Stages need, each once for each platform.
 	Images []Image
 	// Args are the global arguments: those before the first FROM and those of the platform.
@@ -72,6 +77,7 @@ type Plan struct {
 	Warnings  []dockerfile.Warning
 
 	opt      Options
+	target   *Stage
 	triggers map[string][]string // by stage ID: the ONBUILD triggers of base images
 }
 
@@ -138,7 +144,14 @@ func (p *Plan) WithTriggers(triggers map[string][]string) (*Plan, error) {
 }
 
 // Target is the stage to build.
-func (p *Plan) Target() *Stage { return p.Stages[len(p.Stages)-1] }
+func (p *Plan) Target() *Stage { return p.target }
+
+// UpTo is the plan of one of the stages, by its place, with those before it.
+func (p *Plan) UpTo(at int) *Plan {
+	part := *p
+	part.Stages, part.Also, part.target = p.Stages[:at+1], nil, p.Stages[at]
+	return &part
+}
 
 // Stage is the stage of that ID, nil if the plan has none.
 func (p *Plan) Stage(id string) *Stage {
@@ -171,7 +184,11 @@ func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*P
 	if pl.contexts, err = normalContexts(opt.Contexts); err != nil {
 		return nil, err
 	}
-	target, err := pl.target()
+	target, err := pl.find(opt.Target)
+	if err != nil {
+		return nil, err
+	}
+	also, err := pl.also(target)
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +211,9 @@ func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*P
 		}
 	}
 	reached := pl.reach(pl.stages[target])
+	for _, i := range also {
+		maps.Copy(reached, pl.reach(pl.stages[i]))
+	}
 	if opt.Stages == AllStages {
 		pl.addUnreached(reached)
 	}
@@ -204,7 +224,30 @@ func build(file *dockerfile.File, opt Options, triggers map[string][]string) (*P
 			}
 		}
 	}
-	return pl.finish(triggers, reached), nil
+	p := pl.finish(triggers, reached)
+	p.target = pl.stages[target]
+	for _, i := range also {
+		p.Also = append(p.Also, pl.stages[i])
+	}
+	return p, nil
+}
+
+// also are the places of the stages that are built beside the target.
+func (pl *planner) also(target int) ([]int, error) {
+	var all []int
+	if pl.opt.Stages == UpToTarget {
+		for i := range target {
+			all = append(all, i)
+		}
+	}
+	for _, name := range pl.opt.Also {
+		i, err := pl.find(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, i)
+	}
+	return all, nil
 }
 
 // finish makes the plan of what is reached.
@@ -227,10 +270,10 @@ func (pl *planner) finish(triggers map[string][]string, reached map[*Stage]bool)
 	return p
 }
 
-// target is the index of the stage to build.
-func (pl *planner) target() (int, error) {
+// find is the index of the stage of that name; empty means the last.
+func (pl *planner) find(name string) (int, error) {
 	stages := pl.file.Stages
-	if pl.opt.Target == "" {
+	if name == "" {
 		return len(stages) - 1, nil
 	}
 	var names []string
@@ -238,12 +281,12 @@ func (pl *planner) target() (int, error) {
 		if s.Name == "" {
 			continue
 		}
-		if strings.EqualFold(s.Name, pl.opt.Target) {
+		if strings.EqualFold(s.Name, name) {
 			return i, nil
 		}
 		names = append(names, s.Name)
 	}
-	hint := dockerfile.DidYouMean(pl.opt.Target, names)
+	hint := dockerfile.DidYouMean(name, names)
 	switch {
 	case hint != "":
 	case len(names) == 0:
@@ -252,7 +295,7 @@ func (pl *planner) target() (int, error) {
 		slices.Reverse(names)
 		hint = "the stages are " + strings.Join(names, ", ")
 	}
-	return 0, &dockerfile.Error{File: pl.file.Name, Err: fmt.Errorf("there is no target stage %q", pl.opt.Target), Hint: hint}
+	return 0, &dockerfile.Error{File: pl.file.Name, Err: fmt.Errorf("there is no target stage %q", name), Hint: hint}
 }
 
 // reach is the set of stages that s needs, itself included.

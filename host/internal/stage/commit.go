@@ -24,7 +24,7 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 		return nil, err
 	}
 	options := e.Layers
-	if !b.stage.inImage || e.Form.NotAfter != nil {
+	if !b.stage.inImage || e.Form.rewrites() {
 		// Nobody downloads it as it is, and files in a plain tar can be read one by one.
 		options = layer.Options{Compression: image.Uncompressed}
 	}

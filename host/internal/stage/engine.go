@@ -44,6 +44,7 @@ type Engine struct {
 	stages  map[string]*Stage
 	order   []*Stage
 	targets []*Stage
+	others  []*Stage                // that are built for their own sake
 	ctx     context.Context         //nolint:containedctx // of the build: what is fetched outlives whoever wanted it first
 	cancel  context.CancelCauseFunc // ends the build
 	abandon context.CancelCauseFunc // ends what is fetched, too
@@ -112,8 +113,11 @@ func (e *Engine) add(pl *plan.Plan) {
 		e.stages[s.ID] = s
 		e.order = append(e.order, s)
 	}
-	target := e.order[len(e.order)-1]
+	target := e.stages[pl.Target().ID]
 	e.targets = append(e.targets, target)
+	for _, s := range pl.Also {
+		e.others = append(e.others, e.stages[s.ID])
+	}
 	for s := target; s != nil; s = e.stages[s.base.Stage] {
 		s.inImage = true
 	}
@@ -233,9 +237,7 @@ func (s *Stage) baseOnDirectory(name string) {
 
 // Build builds the target stage of each plan, and all that they need. [Engine.Wait] must be called in any case.
 func (e *Engine) Build(ctx context.Context) ([]*Result, error) {
-	// What is fetched may be wanted after the build is waited for, by a plugin that reads its files.
-	e.ctx, e.abandon = context.WithCancelCause(ctx)
-	ctx, e.cancel = context.WithCancelCause(e.ctx)
+	ctx = e.begin(ctx)
 	results, err := e.build(ctx)
 	if err != nil {
 		e.failed = true
@@ -247,6 +249,14 @@ func (e *Engine) Build(ctx context.Context) ([]*Result, error) {
 	return results, nil
 }
 
+// begin makes the contexts of the build.
+func (e *Engine) begin(ctx context.Context) context.Context {
+	// What is fetched may be wanted after the build is waited for, by a plugin that reads its files.
+	e.ctx, e.abandon = context.WithCancelCause(ctx)
+	ctx, e.cancel = context.WithCancelCause(e.ctx)
+	return ctx
+}
+
 func (e *Engine) build(ctx context.Context) ([]*Result, error) {
 	if err := e.lookAhead(ctx); err != nil {
 		return nil, err
@@ -254,7 +264,7 @@ func (e *Engine) build(ctx context.Context) ([]*Result, error) {
 	if err := e.canRun(ctx); err != nil {
 		return nil, err
 	}
-	if err := each(e.targets, func(s *Stage) error { _, err := s.build(ctx, e); return err }); err != nil {
+	if err := each(slices.Concat(e.targets, e.others), func(s *Stage) error { _, err := s.build(ctx, e); return err }); err != nil {
 		return nil, err
 	}
 	results := make([]*Result, 0, len(e.targets))
@@ -262,6 +272,11 @@ func (e *Engine) build(ctx context.Context) ([]*Result, error) {
 		result, err := s.build(ctx, e)
 		if err != nil {
 			return nil, err
+		}
+		if e.Form.Layers == OneLayer {
+			if result, err = e.squash(ctx, result); err != nil {
+				return nil, err
+			}
 		}
 		for _, l := range result.Layers {
 			out, err := l.Outward(ctx)

@@ -56,6 +56,7 @@ type Layer struct {
 	raw      lazy[*unpacked]
 	dir      lazy[string]
 	together lazy[string]
+	squashed bool // it is all of the image beyond its base, in the image's form
 }
 
 // DamagedBlob says that a cache backend gave a blob that is not what its digest says.

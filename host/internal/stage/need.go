@@ -15,7 +15,7 @@ var ErrNoLauncher = errors.New("no way to run processes")
 // canRun finds out, before anything runs, whether what has to run can.
 func (e *Engine) canRun(ctx context.Context) error {
 	needed := map[*Stage]bool{}
-	for _, s := range e.targets {
+	for _, s := range slices.Concat(e.targets, e.others) {
 		e.need(s, needed)
 	}
 	tried := map[string]error{} // by architecture

@@ -86,9 +86,25 @@ type Form struct {
 	// NotAfter is the latest time of a file in a layer that the build makes, that is SOURCE_DATE_EPOCH; nil: files keep
 	// their times.
 	NotAfter *time.Time
+	// Ignore are paths that the layers which the build makes do not have, nor anything below them.
+	Ignore []string
+	// Layers says how many the build makes of its own.
+	Layers LayerCount
 	// Base says what becomes of the compression of base images' layers.
 	Base BaseCompression
 }
+
+// LayerCount says how many layers an image has beyond its base.
+type LayerCount string
+
+// The counts.
+const (
+	LayerEachStep LayerCount = ""
+	OneLayer      LayerCount = "one"
+)
+
+// rewrites says whether the image has other layers than its steps made.
+func (f Form) rewrites() bool { return f.NotAfter != nil || len(f.Ignore) > 0 || f.Layers == OneLayer }
 
 // BaseCompression says what becomes of the compression of base images' layers.
 type BaseCompression string

@@ -3,9 +3,11 @@ package stage
 import (
 	"context"
 	"fmt"
-	"time"
+	"slices"
+	"strings"
 
 	"github.com/trowel-build/trowel/host/internal/cache"
+	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/host/internal/image"
 	"github.com/trowel-build/trowel/host/internal/layer"
 	"github.com/trowel-build/trowel/sdk"
@@ -21,17 +23,26 @@ func (l *Layer) Outward(ctx context.Context) (*Layer, error) {
 		if l.ofBase {
 			return l.engine.outward(ctx, l, "as it is", l.engine.recompress)
 		}
-		last := *l.engine.Form.NotAfter
-		return l.engine.outward(ctx, l, fmt.Sprintf("not after %d", last.Unix()), func(ctx context.Context, l *Layer) (*Layer, error) {
-			return l.engine.clamp(ctx, l, last)
-		})
+		return l.engine.outward(ctx, l, l.engine.Form.name(), l.engine.reform)
 	})
+}
+
+// name tells the forms of a layer apart.
+func (f Form) name() string {
+	var parts []string
+	if f.NotAfter != nil {
+		parts = append(parts, fmt.Sprintf("not after %d", f.NotAfter.Unix()))
+	}
+	if len(f.Ignore) > 0 {
+		parts = append(parts, fmt.Sprintf("without %q", f.Ignore))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // staysAsItIs says whether the image has a layer as steps see it.
 func (e *Engine) staysAsItIs(l *Layer) bool {
 	if !l.ofBase {
-		return e.Form.NotAfter == nil
+		return l.squashed || e.Form.NotAfter == nil && len(e.Form.Ignore) == 0
 	}
 	have, err := image.LayerCompression(l.known.MediaType)
 	return e.Form.Base == KeepCompression || err != nil || have == e.Layers.Compression
@@ -48,20 +59,47 @@ func (e *Engine) recompress(ctx context.Context, l *Layer) (*Layer, error) {
 	return out, nil
 }
 
-// clamp writes a layer anew without times after the last one.
-func (e *Engine) clamp(ctx context.Context, l *Layer, last time.Time) (*Layer, error) {
+// reform writes a layer anew in the image's form.
+func (e *Engine) reform(ctx context.Context, l *Layer) (*Layer, error) {
 	changes, err := l.contents(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for i := range changes {
-		changes[i].ModTime = min(changes[i].ModTime, last.UnixNano())
-	}
-	p, err := layer.Start(ctx, e.Store, changes, e.Layers)
+	p, err := layer.Start(ctx, e.Store, e.Form.apply(changes), e.Layers)
 	if err != nil {
 		return nil, err
 	}
 	return e.pendingLayer(p), nil
+}
+
+// apply gives changes the image's form.
+func (f Form) apply(changes []filetree.Change) []filetree.Change {
+	kept := changes[:0]
+	ignored, moved := map[string]filetree.Change{}, map[string]string{}
+	for _, c := range changes {
+		if f.ignores(c.Path) {
+			ignored[c.Path] = c
+			continue
+		}
+		if c.Type == filetree.Hardlink && f.ignores(c.Link) { // the first of such links becomes the file
+			file, ok := ignored[c.Link]
+			if to, again := moved[c.Link]; again {
+				c.Link = to
+			} else if ok {
+				moved[c.Link], file.Path = c.Path, c.Path
+				c = file
+			}
+		}
+		if f.NotAfter != nil {
+			c.ModTime = min(c.ModTime, f.NotAfter.UnixNano())
+		}
+		kept = append(kept, c)
+	}
+	return kept
+}
+
+func (f Form) ignores(name string) bool {
+	return slices.ContainsFunc(f.Ignore, func(p string) bool { return name == p || strings.HasPrefix(name, p+"/") })
 }
 
 // outward makes a layer's outward form, or finds what an earlier build made.
@@ -115,6 +153,9 @@ func (e *Engine) publish(l *Layer) {
 
 // publishOutward tells of a layer in the image's form once there is one.
 func (e *Engine) publishOutward(ctx context.Context, l *Layer) {
+	if e.Form.Layers == OneLayer && !l.ofBase {
+		return // it is a part of the one layer
+	}
 	if e.staysAsItIs(l) {
 		e.publish(l)
 		return

@@ -20,7 +20,7 @@ func (b *builder) found(ctx context.Context, st *step, r cache.Record) (*Layer, 
 	if err != nil {
 		return nil, err
 	}
-	if !b.stage.inImage || e.Form.NotAfter != nil || have == e.Layers.Compression && r.Layer.Level == e.Layers.Level {
+	if !b.stage.inImage || e.Form.rewrites() || have == e.Layers.Compression && r.Layer.Level == e.Layers.Level {
 		return l, nil
 	}
 	changes, err := l.contents(ctx)

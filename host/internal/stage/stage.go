@@ -61,6 +61,7 @@ type Result struct {
 
 	engine *Engine
 	tree   lazy[*filetree.Tree]
+	one    *Layer // the only one beyond the base, if that is asked for
 }
 
 // Tree is the merged view of the stage's layers. It waits until they are written.
