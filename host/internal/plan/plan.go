@@ -143,8 +143,13 @@ func (p *Plan) WithTriggers(triggers map[string][]string) (*Plan, error) {
 	return build(p.File, p.opt, all)
 }
 
-// Target is the stage to build.
-func (p *Plan) Target() *Stage { return p.target }
+// Target is the stage to build: the last one of a plan that was not made by [New].
+func (p *Plan) Target() *Stage {
+	if p.target == nil {
+		return p.Stages[len(p.Stages)-1]
+	}
+	return p.target
+}
 
 // UpTo is the plan of one of the stages, by its place, with those before it.
 func (p *Plan) UpTo(at int) *Plan {
