@@ -137,9 +137,11 @@ type build struct {
 	// cannotRun is why no process can be run here; the Launcher is nil then.
 	cannotRun error
 	gate      gate
-	// rung is how processes are isolated where their root file system is a plain directory, and notice what is to be said of it.
+	// rung is how processes are isolated where their root file system is a plain directory, notice what is to be said of it,
+	// and chosen why it is so.
 	rung    executor.Rung
 	notice  string
+	chosen  string
 	created time.Time
 }
 
@@ -273,7 +275,7 @@ func (b *build) check() (err error) {
 	if b.Jobs < 0 {
 		return fmt.Errorf("jobs %d: want 0 or more", b.Jobs)
 	}
-	return checkIsolation(b.Isolation)
+	return b.checkIsolation()
 }
 
 // registries are the request's settings, with those that outputs ask for.
@@ -342,7 +344,8 @@ func (b *build) engineOptions(plans []*plan.Plan, lowered loweredStages) stage.O
 	return stage.Options{
 		Plans: plans, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.forStages(), Remotes: b.remotes,
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
-		Launcher: b.Launcher, CannotRun: b.cannotRun, Rung: b.rung, Root: b.inPlacePlain(), Enter: b.gate.enter, Notice: b.notice, Run: b.run, Progress: b.progress(),
+		Launcher: b.Launcher, CannotRun: b.cannotRun, Rung: b.rung, Root: b.inPlacePlain(), Enter: b.gate.enter, Notice: b.notice, Chosen: b.chosen,
+		Run: b.run, Progress: b.progress(),
 		Form: b.form, Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
 		Secrets: b.secrets, Agents: b.agents, CacheMounts: b.cacheMounts,
 	}

@@ -26,11 +26,33 @@ func Isolations() []string {
 	return []string{IsolationAuto, IsolationNamespaces, IsolationInPlace, IsolationSupervised, IsolationChroot}
 }
 
-func checkIsolation(name string) error {
-	if name == "" || slices.Contains(Isolations(), name) {
-		return nil
+// strengths are the ways to isolate, weakest first.
+func strengths() []string {
+	return []string{IsolationInPlace, IsolationChroot, IsolationSupervised, IsolationNamespaces}
+}
+
+// MinIsolations are the values of [Request.MinIsolation], weakest first.
+func MinIsolations() []string { return strengths() }
+
+func (r *Request) checkIsolation() error {
+	if r.Isolation != "" && !slices.Contains(Isolations(), r.Isolation) {
+		return fmt.Errorf("isolation %q: want %s", r.Isolation, strings.Join(Isolations(), ", "))
 	}
-	return fmt.Errorf("isolation %q: want %s", name, strings.Join(Isolations(), ", "))
+	if r.MinIsolation != "" && !slices.Contains(MinIsolations(), r.MinIsolation) {
+		return fmt.Errorf("least isolation %q: want %s", r.MinIsolation, strings.Join(MinIsolations(), ", "))
+	}
+	if r.named() && !r.strongEnough(r.Isolation) {
+		return fmt.Errorf("isolation %q is weaker than the least isolation %q", r.Isolation, r.MinIsolation)
+	}
+	return nil
+}
+
+// named says whether the user has named one way.
+func (r *Request) named() bool { return r.Isolation != "" && r.Isolation != IsolationAuto }
+
+// strongEnough says whether a way to isolate is at least what the user wants.
+func (r *Request) strongEnough(name string) bool {
+	return slices.Index(strengths(), name) >= slices.Index(strengths(), r.MinIsolation)
 }
 
 // chrootNotice says what the weakest rung costs.
@@ -47,35 +69,67 @@ func (b *build) permit(ctx context.Context, lowered loweredStages) error {
 	var tried []error
 	for _, rung := range b.rungs() {
 		failed, err := b.try(ctx, rung)
-		if err != nil || failed == nil {
+		if err != nil {
 			return err
+		}
+		if failed == nil {
+			b.chosen = chosen(b.Isolation, rung, tried)
+			return nil
 		}
 		tried = append(tried, failed...)
 	}
+	why := errors.Join(tried...)
+	if b.MinIsolation != "" {
+		why = fmt.Errorf("with isolation of at least %q: %w", b.MinIsolation, why)
+	}
 	b.Launcher, b.cannotRun = nil, &Error{
-		fmt.Errorf("run processes here: %w", errors.Join(tried...)),
+		fmt.Errorf("run processes here: %w", why),
 		"trowel doctor tells what this machine permits; a Dockerfile without RUN builds anywhere",
 	}
 	return nil
 }
 
-// rungs are those that may be tried, in order.
-func (b *build) rungs() []string {
-	if b.Isolation == "" || b.Isolation == IsolationAuto {
-		return []string{IsolationNamespaces, IsolationInPlace, IsolationChroot}
+// rungs are those that may be tried, in order. Who names supervised as the least has named it.
+func (r *Request) rungs() []string {
+	if r.named() {
+		return []string{r.Isolation}
 	}
-	return []string{b.Isolation}
+	all := []string{IsolationNamespaces, IsolationInPlace, IsolationChroot}
+	if r.MinIsolation == IsolationSupervised {
+		all = []string{IsolationNamespaces, IsolationSupervised}
+	}
+	return slices.DeleteFunc(all, func(name string) bool { return !r.strongEnough(name) })
+}
+
+// chosen tells how RUN is isolated and why so.
+func chosen(wanted, rung string, tried []error) string {
+	text := "RUN is isolated by " + rung
+	switch {
+	case wanted == rung:
+		return text + ", as asked for"
+	case len(tried) == 0:
+		return text
+	}
+	var why []string
+	for _, err := range tried {
+		reason := err.Error()
+		if setup, ok := errors.AsType[*executor.SetupError](err); ok && setup.Hint != "" {
+			reason += " (" + setup.Hint + ")"
+		}
+		why = append(why, reason)
+	}
+	return text + ", since what is better cannot be had: " + strings.Join(why, "; ")
 }
 
 // try tries one way to isolate, and takes it if it works. failed says what did not.
 func (b *build) try(ctx context.Context, name string) (failed []error, err error) {
 	rung := executor.Rung(name)
-	switch name {
-	case IsolationNamespaces:
+	if name == IsolationNamespaces {
 		return b.tryNamespaces(ctx)
-	case IsolationInPlace:
+	}
+	if name == IsolationInPlace {
 		err = b.tryInPlace(ctx)
-	default:
+	} else {
 		err = b.Launcher.ProbePlain(ctx, rung, b.work.trees)
 	}
 	if ctx.Err() != nil {

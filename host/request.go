@@ -116,6 +116,8 @@ type Request struct {
 	Pause func(context.Context) (resume func(), err error)
 	// Isolation of RUN is one of [Isolations].
 	Isolation string
+	// MinIsolation is the weakest that is taken, one of [MinIsolations]; empty takes any that Isolation leaves.
+	MinIsolation string
 
 	// CacheMounts says where the caches of RUN --mount=type=cache are kept.
 	CacheMounts CacheMounts

@@ -199,6 +199,7 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 		Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(),
 		Compression: first(f.compression, settings.Build.Compression), CompressionLevel: settings.Build.CompressionLevel,
 		WorkDir: first(f.workDir, settings.Build.WorkDir), Isolation: first(f.isolation, settings.Build.Isolation),
+		MinIsolation:     first(f.minIsolation, settings.Build.MinIsolation),
 		RewriteTimestamp: host.Switch(f.rewriteTimestamp), NormalizeContext: host.Switch(f.normalizeContext),
 		Launcher: p.launcher, CI: host.ReadCI(p.getenv), UserAgent: "trowel/" + buildVersion(),
 	}

@@ -12,23 +12,23 @@ import (
 
 // buildFlags are the values of build's flags.
 type buildFlags struct {
-	file, target, platform, network      string
-	platforms                            []string
-	tags, buildArgs, contexts            []string
-	labels, annotations, outputs         []string
-	noCacheFor, addHosts                 []string
-	secrets, ssh, allow, ulimits         []string
-	progress, metadataFile, iidFile      string
-	config, cacheDir, workDir, isolation string
-	treeMemory, shmSize                  string
-	compression                          string
-	compressionLevel, jobs               int
-	push, noCache, quiet                 bool
-	noLocalCache, frozen                 bool
-	localHolds                           host.CacheHolds
-	rewriteTimestamp, normalizeContext   bool
-	pluginDir, lockFile                  string
-	call                                 callFlag
+	file, target, platform, network                    string
+	platforms                                          []string
+	tags, buildArgs, contexts                          []string
+	labels, annotations, outputs                       []string
+	noCacheFor, addHosts                               []string
+	secrets, ssh, allow, ulimits                       []string
+	progress, metadataFile, iidFile                    string
+	config, cacheDir, workDir, isolation, minIsolation string
+	treeMemory, shmSize                                string
+	compression                                        string
+	compressionLevel, jobs                             int
+	push, noCache, quiet                               bool
+	noLocalCache, frozen                               bool
+	localHolds                                         host.CacheHolds
+	rewriteTimestamp, normalizeContext                 bool
+	pluginDir, lockFile                                string
+	call                                               callFlag
 }
 
 func (f *buildFlags) register(flags *pflag.FlagSet) {
@@ -65,6 +65,7 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.noLocalCache, "no-local-cache", false, "neither read nor write the local cache")
 	flags.StringVar(&f.workDir, "work-dir", "", "keep what the build needs while it runs in this `DIR` (default: beside the cache)")
 	flags.StringVar(&f.treeMemory, "tree-memory", "", "hold up to this `SIZE` of unpacked layers in memory while RUN runs; 0 holds none (default: a quarter of what is free, at most 2GiB)")
+	flags.StringVar(&f.minIsolation, "min-isolation", "", "take no weaker isolation of RUN than this, or fail: "+strings.Join(host.MinIsolations(), ", "))
 	flags.StringVar(&f.isolation, "isolation", "", "how RUN is isolated: "+strings.Join(host.Isolations(), ", "))
 	flags.StringVar(&f.compression, "compression", "", "compress layers with gzip, zstd or none")
 	flags.IntVar(&f.compressionLevel, "compression-level", 0, "how hard to compress, on the codec's own scale; 0 is Trowel's default")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,8 @@ The exit code is 1 if RUN cannot work here. A Dockerfile without RUN builds all 
 	}
 	cmd.Flags().StringVar(&f.workDir, "work-dir", "", "try it in this `DIR`, as build would (default: beside the cache)")
 	cmd.Flags().StringVar(&f.cacheDir, "cache-dir", "", "the local cache's `DIR` (default: trowel in the user's cache directory)")
+	cmd.Flags().StringVar(&f.isolation, "isolation", "", "what build would be given: "+strings.Join(host.Isolations(), ", "))
+	cmd.Flags().StringVar(&f.minIsolation, "min-isolation", "", "what build would be given: "+strings.Join(host.MinIsolations(), ", "))
 	cmd.Flags().StringVar(&f.config, "config", "", "read this configuration `FILE` too")
 	return cmd
 }
@@ -39,7 +42,9 @@ func (p program) doctor(ctx context.Context, f *buildFlags) error {
 	fmt.Fprintf(p.stdout, "trowel %s, user %d\n", buildVersion(), os.Getuid())
 	fmt.Fprintf(p.stdout, "local cache: %s\n", first(dir, "none"))
 	fmt.Fprintf(p.stdout, "work directory: %s\n", first(work, os.TempDir()))
-	report, err := host.Probe(ctx, p.launcher, work)
+	report, err := host.Probe(ctx, p.launcher, host.ProbeRequest{
+		WorkDir: work, Isolation: first(f.isolation, settings.Build.Isolation), MinIsolation: first(f.minIsolation, settings.Build.MinIsolation),
+	})
 	if err != nil {
 		return err
 	}

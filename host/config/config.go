@@ -69,6 +69,8 @@ type Build struct {
 	CompressionLevel int `toml:"compression-level"`
 	// Isolation of RUN: auto, namespaces, inplace, supervised or chroot.
 	Isolation string `toml:"isolation"`
+	// MinIsolation is the weakest isolation of RUN that is taken: inplace, chroot, supervised or namespaces.
+	MinIsolation string `toml:"min-isolation"`
 	// CacheDir holds the local cache; empty means trowel below the user's cache directory.
 	CacheDir string `toml:"cache-dir"`
 	// CacheSize is how large the local cache may grow, such as "20GiB"; 0 means no limit.
@@ -196,11 +198,12 @@ func variables(b *Build) map[string]func(string) error {
 		return func(v string) error { *to = v; return nil }
 	}
 	return map[string]func(string) error{
-		"TROWEL_COMPRESSION": text(&b.Compression),
-		"TROWEL_ISOLATION":   text(&b.Isolation),
-		"TROWEL_CACHE_DIR":   text(&b.CacheDir),
-		"TROWEL_WORK_DIR":    text(&b.WorkDir),
-		"TROWEL_CACHE_SIZE":  func(v string) error { return b.CacheSize.UnmarshalText([]byte(v)) },
+		"TROWEL_COMPRESSION":   text(&b.Compression),
+		"TROWEL_ISOLATION":     text(&b.Isolation),
+		"TROWEL_MIN_ISOLATION": text(&b.MinIsolation),
+		"TROWEL_CACHE_DIR":     text(&b.CacheDir),
+		"TROWEL_WORK_DIR":      text(&b.WorkDir),
+		"TROWEL_CACHE_SIZE":    func(v string) error { return b.CacheSize.UnmarshalText([]byte(v)) },
 		"TROWEL_TREE_MEMORY": func(v string) error {
 			b.TreeMemory = new(Size)
 			return b.TreeMemory.UnmarshalText([]byte(v))
@@ -231,6 +234,9 @@ func (c Config) validate() error {
 		return err
 	}
 	if err := c.Proxy.Validate(); err != nil {
+		return err
+	}
+	if err := oneOf("build.min-isolation", c.Build.MinIsolation, "", "inplace", "chroot", "supervised", "namespaces"); err != nil {
 		return err
 	}
 	return oneOf("build.isolation", c.Build.Isolation, "auto", "namespaces", "inplace", "supervised", "chroot")

@@ -37,6 +37,9 @@ func (e *Engine) canRun(ctx context.Context) error {
 		}
 		runs = true
 	}
+	if runs && e.Chosen != "" {
+		e.inform(e.Chosen)
+	}
 	if runs && e.Notice != "" {
 		e.warn(e.Notice)
 	}

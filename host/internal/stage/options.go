@@ -51,8 +51,9 @@ type Options struct {
 	// it returns after it.
 	Root  executor.Plain
 	Enter func(context.Context) (leave func(), err error)
-	// Notice is told before the first process runs; empty for nothing.
-	Notice string
+	// Chosen tells how processes are isolated, Notice what is to be known of it. Both are told before the first process runs;
+	// empty for nothing.
+	Chosen, Notice string
 	// Run is what all processes have in common.
 	Run Run
 	// Secrets and Agents are those that processes may be shown; nil for none.

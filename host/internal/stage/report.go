@@ -51,6 +51,10 @@ func (e *Engine) stepDone(ctx context.Context, st *step, status progress.Status,
 	e.Progress.Report(ev)
 }
 
+func (e *Engine) inform(text string) {
+	e.Progress.Report(progress.Event{Time: time.Now(), Kind: progress.KindMessage, Level: "info", Text: text})
+}
+
 func (e *Engine) warn(text string) {
 	e.Progress.Report(progress.Event{Time: time.Now(), Kind: progress.KindMessage, Level: "warning", Text: text})
 }

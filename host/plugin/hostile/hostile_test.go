@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the table of ../README.md")
 
 // TestHostile runs all trials, and then looks at what they left behind and at the table.
 func TestHostile(t *testing.T) {
-	if _, err := host.Probe(t.Context(), shared.launcher, t.TempDir()); err != nil { // keeps what every build shares
+	if _, err := host.Probe(t.Context(), shared.launcher, host.ProbeRequest{WorkDir: t.TempDir()}); err != nil { // keeps what every build shares
 		t.Fatal(err)
 	}
 	before := inventory(t)
