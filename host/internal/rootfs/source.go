@@ -14,7 +14,18 @@ import (
 
 // DirSource reads files from a directory on disk: a layer's, or what a process changed. Its descriptor is freed by Close,
 // or with the last reference.
-type DirSource struct{ root *os.File }
+type DirSource struct {
+	root   *os.File
+	growth growth
+}
+
+// growth says what becomes of a file that grew since it was promised.
+type growth string
+
+const (
+	growthRefused growth = ""
+	growthIgnored growth = "ignored"
+)
 
 // OpenSource opens a directory as a source.
 func OpenSource(dir string) (*DirSource, error) {
@@ -23,6 +34,16 @@ func OpenSource(dir string) (*DirSource, error) {
 		return nil, err
 	}
 	return &DirSource{root: root}, nil
+}
+
+// OpenLiveSource opens a directory that others than the builder may write to: of a file that grew it yields what was promised.
+// One that shrank or vanished is an error all the same.
+func OpenLiveSource(dir string) (*DirSource, error) {
+	s, err := OpenSource(dir)
+	if err == nil {
+		s.growth = growthIgnored
+	}
+	return s, err
 }
 
 // Close frees the directory's descriptor. Files that are open stay open.
@@ -48,14 +69,14 @@ func (s *DirSource) Open(ctx context.Context, ref filetree.Ref) (io.ReadCloser, 
 	if openErr != nil {
 		return nil, fmt.Errorf("open %q: %w", ref.Path, openErr)
 	}
-	if err := checkRegular(fd, ref.Size); err != nil {
+	if err := s.checkRegular(fd, ref.Size); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("open %q: %w", ref.Path, err)
 	}
-	return &sizedFile{fd: fd, path: ref.Path, left: ref.Size}, nil
+	return &sizedFile{fd: fd, path: ref.Path, left: ref.Size, growth: s.growth}, nil
 }
 
-func checkRegular(fd int, size int64) error {
+func (s *DirSource) checkRegular(fd int, size int64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
@@ -63,7 +84,7 @@ func checkRegular(fd int, size int64) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("not a regular file")
 	}
-	if st.Size != size {
+	if st.Size != size && (st.Size < size || s.growth == growthRefused) {
 		return fmt.Errorf("file has %d bytes instead of %d: it was changed meanwhile", st.Size, size)
 	}
 	return nil
@@ -75,6 +96,8 @@ type sizedFile struct {
 	fd   int
 	path string
 	left int64
+
+	growth growth
 }
 
 func (f *sizedFile) Read(b []byte) (int, error) {
@@ -105,6 +128,9 @@ func (f *sizedFile) Read(b []byte) (int, error) {
 
 // checkEnd is io.EOF where the file ends as well.
 func (f *sizedFile) checkEnd() error {
+	if f.growth == growthIgnored {
+		return io.EOF
+	}
 	var more [1]byte
 	switch n, err := unix.Read(f.fd, more[:]); {
 	case err != nil:

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,6 +24,10 @@ func (d *differ) compareContents(ctx context.Context) error {
 		}
 		group.Go(func() error {
 			digest, err := d.digest(ctx, c.change.From)
+			if errors.Is(err, os.ErrNotExist) {
+				c.vanish()
+				return nil
+			}
 			if err != nil {
 				return err
 			}
@@ -34,6 +40,12 @@ func (d *differ) compareContents(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// vanish makes a whiteout of a file that the lower tree has and that is not there any more.
+func (c *candidate) vanish() {
+	c.state = changed
+	c.change = filetree.Change{Entry: filetree.Entry{Path: c.change.Path, Type: filetree.Whiteout}}
 }
 
 func (d *differ) digest(ctx context.Context, ref filetree.Ref) (digest filetree.Digest, err error) {
@@ -91,6 +103,7 @@ func below(dir, p string) bool {
 // settle makes one list entry the file and the others its hardlinks, or drops them all. They are no change only if each
 // is what it was and they were names of one file before: a layer that has but some of them would cut the others off.
 func (g *linkGroup) settle() {
+	g.names = slices.DeleteFunc(g.names, func(c *candidate) bool { return c.change.Type == filetree.Whiteout })
 	if len(g.names) < 2 {
 		return
 	}

@@ -13,7 +13,9 @@ import (
 // it holds now. lower is the tree that the directory held. Only files of which the kernel tells something else than before
 // are read. shifts are those that the executor made meanwhile.
 //
-// The directory has to stay as it is as long as the changes' files are in use.
+// The directory should stay as it is as long as the changes' files are in use. Where others write to it all the same, a file
+// that vanishes before it was read counts as deleted, one that grows is cut off, and what changes after this has returned fails
+// whoever reads it: it is no other file by mistake.
 func (r *Record) Changes(ctx context.Context, lower *filetree.Tree, shifts []executor.Shift, opts Options) ([]filetree.Change, *Record, error) {
 	changes, after, err := r.changes(ctx, lower, shifts, opts)
 	if err != nil {
@@ -23,7 +25,7 @@ func (r *Record) Changes(ctx context.Context, lower *filetree.Tree, shifts []exe
 }
 
 func (r *Record) changes(ctx context.Context, lower *filetree.Tree, shifts []executor.Shift, opts Options) ([]filetree.Change, *Record, error) {
-	source, err := rootfs.OpenSource(r.dir)
+	source, err := rootfs.OpenLiveSource(r.dir)
 	if err != nil {
 		return nil, nil, err
 	}

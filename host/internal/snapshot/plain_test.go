@@ -1,7 +1,9 @@
 package snapshot_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
@@ -339,4 +342,87 @@ func BenchmarkChanges(b *testing.B) {
 	}
 	b.ReportMetric((dirs*each+dirs)*float64(b.N)/b.Elapsed().Seconds(), "files/s")
 	b.ReportMetric(used, "bytes/file")
+}
+
+// TestGrowth cuts off a file that grows after it was found, and refuses one that shrinks or vanishes.
+func TestGrowth(t *testing.T) {
+	t.Parallel()
+	p := newPlain(t)
+	p.sh(`printf found >grows; printf found >shrinks; printf found >vanishes`)
+	found := map[string]filetree.Change{}
+	for _, c := range p.changes() {
+		found[c.Path] = c
+	}
+	p.sh(`printf more >>grows; printf x >shrinks; rm vanishes`)
+	for name, want := range map[string]string{"grows": "found", "shrinks": "", "vanishes": ""} {
+		r, err := found[name].Source.Open(t.Context(), found[name].From)
+		if err == nil {
+			var text []byte
+			text, err = io.ReadAll(r)
+			if string(text) != want {
+				t.Errorf("%s: %q", name, text)
+			}
+			_ = r.Close()
+		}
+		if (err == nil) != (want != "") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestChurn finds changes while somebody makes, changes and deletes files, some of which are in the tree.
+func TestChurn(t *testing.T) {
+	t.Parallel()
+	p := newPlain(t)
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			at := filepath.Join(p.dir, fmt.Sprintf("churn/%d/%d", i%3, i%7))
+			name := filepath.Join(p.dir, "other/o") // of the size that it had: it has to be read
+			err := errors.Join(os.MkdirAll(at, 0o755), os.WriteFile(at+"/x", []byte(fmt.Sprint(i)), 0o644),
+				os.RemoveAll(filepath.Join(p.dir, fmt.Sprintf("churn/%d", (i+1)%3))),
+				os.RemoveAll(name), os.WriteFile(name, []byte("o"), 0o644), os.Chtimes(name, time.Unix(1_600_000_000, 0), time.Unix(1_600_000_000, 0)))
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	tree := p.tree
+	for range 100 {
+		changes, after, err := p.record.Changes(t.Context(), tree, nil, p.options())
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if tree, err = tree.ApplyChanges(changes); err != nil {
+			t.Fatal(err)
+		}
+		p.record = after
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	// What is left when it is over is found.
+	changes, _, err := p.record.Changes(t.Context(), tree, nil, p.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tree, err = tree.ApplyChanges(changes); err != nil {
+		t.Fatal(err)
+	}
+	after, err := rootfstest.Dump(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(recordable(after), recordable(rootfstest.Expect(t, tree))); diff != "" {
+		t.Errorf("directory (-disk +tree with changes):\n%s", diff)
+	}
 }
