@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/filetree"
@@ -96,8 +97,13 @@ func (b *builder) several(ctx context.Context, st *step, effects []effect.Effect
 	if err != nil {
 		return errors.Join(err, done())
 	}
-	_, err = b.commit(ctx, st, changes, done)
-	return err
+	if _, err = b.commit(ctx, st, changes, done); err != nil {
+		return err
+	}
+	if p := aside.root; p != nil && after == aside.laid && slices.Equal(p.layers, aside.layers) {
+		p.layers = slices.Clone(b.layers) // the directory holds what the one layer does
+	}
+	return nil
 }
 
 // scratch is a stage in the making on which the effects of one step are tried out. What is on disk is shared.

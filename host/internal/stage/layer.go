@@ -54,6 +54,7 @@ type Layer struct {
 	bytes    int64             // of the files of a layer that is being written
 	changes  []filetree.Change // of a layer that no process made, to be made in plain directories; nil where they are to be read
 	raw      lazy[*unpacked]
+	alone    atomic.Pointer[unpacked] // raw, for a stage to take where each has a directory of its own
 	dir      lazy[string]
 	together lazy[string]
 	squashed bool // it is all of the image beyond its base, in the image's form
@@ -175,7 +176,11 @@ func (l *Layer) Index(ctx context.Context) (*layer.Index, error) {
 // unpack makes the layer's directory, without what depends on the layers below.
 func (l *Layer) unpack(ctx context.Context) (*unpacked, error) {
 	l.unpacks.Store(true)
-	return l.raw.get(func() (*unpacked, error) { return l.engine.unpackAlone(ctx, l) })
+	return l.raw.get(func() (*unpacked, error) {
+		u, err := l.engine.unpackAlone(ctx, l)
+		l.alone.Store(u)
+		return u, err
+	})
 }
 
 // Upload is the layer's blob as the registries get it.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/executor"
@@ -165,20 +168,68 @@ func (b *builder) plainRoot(ctx context.Context) (*plainRoot, error) {
 // makeRoot makes a directory of layers.
 func (e *Engine) makeRoot(ctx context.Context, layers []*Layer) (*plainRoot, error) {
 	p := &plainRoot{layers: layers}
-	if err := e.makePlaces(&p.dir, &p.aside); err != nil {
-		return nil, err
-	}
 	all, err := e.toUnpack(ctx, p.layers)
 	if err != nil {
 		return nil, err
 	}
-	losses, err := rootfs.UnpackMerged(ctx, p.dir, all, e.trees())
-	e.warnLosses(losses)
-	if err != nil {
+	if err := e.makePlaces(&p.aside); err != nil {
 		return nil, err
+	}
+	if p.dir, err = e.continueRoot(ctx, layers); err != nil {
+		return nil, err
+	}
+	if p.dir == "" {
+		if err := e.makePlaces(&p.dir); err != nil {
+			return nil, err
+		}
+		losses, err := rootfs.UnpackMerged(ctx, p.dir, all, e.trees())
+		e.warnLosses(losses)
+		if err != nil {
+			return nil, err
+		}
 	}
 	p.record, err = snapshot.Take(ctx, p.dir, e.snapshots())
 	return p, err
+}
+
+// continueRoot makes the directory from that of the lowest layer, if there is one that no other stage has taken: it was made
+// when the layer was read for its index. It is empty if there is none, or the layers depend on each other.
+func (e *Engine) continueRoot(ctx context.Context, layers []*Layer) (string, error) {
+	if len(layers) == 0 {
+		return "", nil
+	}
+	u := layers[0].alone.Swap(nil)
+	if u == nil {
+		return "", nil
+	}
+	dir := filepath.Join(e.Dir, u.name)
+	err := e.completeLowest(ctx, layers[0])
+	for _, l := range layers[1:] {
+		if err != nil {
+			break
+		}
+		var changes []filetree.Change
+		if changes, err = l.contents(ctx); err == nil {
+			var losses []rootfs.Loss
+			losses, err = rootfs.Advance(ctx, dir, changes, e.trees())
+			e.warnLosses(losses)
+		}
+	}
+	// Marks of overlayfs may be forbidden as well, and are not wanted here.
+	if errors.Is(err, rootfs.ErrEntangled) || errors.Is(err, unix.EPERM) {
+		return "", rootfs.RemoveAll(dir)
+	}
+	return dir, err
+}
+
+// completeLowest completes the directory of a layer that lies on nothing.
+func (e *Engine) completeLowest(ctx context.Context, l *Layer) error {
+	tree, err := e.merge(ctx, filetree.Empty(), []*Layer{l})
+	if err != nil {
+		return err
+	}
+	_, err = e.finishUnpack(l, filetree.Empty(), tree)
+	return err
 }
 
 // advance puts what other steps changed into the directory. The error wraps [rootfs.ErrEntangled] if it has to be made anew.

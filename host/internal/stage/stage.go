@@ -173,6 +173,9 @@ func (b *builder) takeBase(ctx context.Context) error {
 	for _, l := range layers {
 		b.expect(ctx, l)
 	}
+	if b.engine.plain() && len(layers) > 0 && slices.ContainsFunc(b.stage.steps[b.stage.hits:], (*step).runs) {
+		layers[0].unpacks.Store(true) // whoever has to read it for its index makes the directory on the way
+	}
 	if b.stage.inImage && b.stage.base.Stage == "" {
 		for _, l := range layers {
 			b.engine.publishOutward(ctx, l)
