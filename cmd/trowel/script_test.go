@@ -125,6 +125,8 @@ func (s *scenarios) condition(name string) (bool, error) {
 		return os.Getuid() == 0, nil
 	case "raise":
 		return mayRaiseLimits(), nil
+	case "container":
+		return os.Getenv(envContainer) != "", nil
 	case "chroot":
 		return hasInitially(unix.CAP_SYS_CHROOT, unix.CAP_MKNOD), nil
 	}

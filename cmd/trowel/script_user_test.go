@@ -20,6 +20,8 @@ import (
 const (
 	envSetUp = "TROWEL_TEST_SET_UP" // become another user first: see becomeUser
 	envShell = "TROWEL_TEST_SHELL"  // the shell of the base image, already built
+
+	envContainer = "TROWEL_TEST_CONTAINER" // these are the tests in a container: see enterContainer
 )
 
 func goArch() string { return runtime.GOARCH }
@@ -101,11 +103,16 @@ func becomeUser(user string) error {
 		err = become(4322)
 	case userNone:
 		err = loseRights()
+	case userContainer:
+		err = enterContainer()
 	}
 	if err != nil {
 		return err
 	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, envSetUp+"=") })
+	if user == userContainer {
+		env = append(env, envContainer+"=1")
+	}
 	return syscall.Exec("/proc/self/exe", os.Args, env)
 }
 
