@@ -25,7 +25,6 @@ type environment struct {
 	docker []string // arguments of docker run; nil on this machine
 	here   []string // what starts the program there
 	pod    bool     // there, as root of a user namespace with a range of IDs
-	flags  []string // of the build
 }
 
 // workshop is what the environments need.
@@ -45,10 +44,10 @@ func (e environment) command(ctx context.Context, w workshop, dir, reference str
 			words = append(words, strings.ReplaceAll(word, "@VOLUME@", filepath.Join(w.dir, e.name)))
 		}
 		words = append(words, w.image, "--context=dir:///workspace", "--destination="+reference)
-		return w.docker.Command(ctx, append(words, e.flags...)...)
+		return w.docker.Command(ctx, words...)
 	}
 	words := slices.Concat(e.here, []string{w.binary, "build", "--progress=plain", "--push", "-t", reference, "--cache-dir", filepath.Join(w.dir, e.name)})
-	cmd := exec.CommandContext(ctx, words[0], slices.Concat(words[1:], e.flags, []string{dir})...)
+	cmd := exec.CommandContext(ctx, words[0], slices.Concat(words[1:], []string{dir})...)
 	cmd.Dir = "/"
 	if e.pod {
 		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
