@@ -109,7 +109,8 @@ type Mount struct {
 	Kind   MountKind
 	Target string // absolute inside the root file system
 	// Source is an absolute path outside; File an open directory or file instead. SubPath is resolved below either, and
-	// below Layers, with that as its root.
+	// below Layers, with that as its root. In a [Plain] root file system Layers has one directory, with plain files and no
+	// Merged.
 	Source   string
 	File     *os.File
 	Layers   Rootfs
@@ -137,6 +138,14 @@ func (e *ExitError) Error() string {
 }
 
 func (r Rootfs) check() error {
+	if !filepath.IsAbs(r.Merged) {
+		return fmt.Errorf("root file system directory %q: want an absolute path", r.Merged)
+	}
+	return r.checkLayers()
+}
+
+// checkLayers leaves out where they are mounted: see [Mount.Layers].
+func (r Rootfs) checkLayers() error {
 	if len(r.Lowers) == 0 {
 		return errors.New("root file system has no layers")
 	}
@@ -146,10 +155,8 @@ func (r Rootfs) check() error {
 			return fmt.Errorf("layer directory %q: want a name relative to the layers' directory without comma, colon and backslash", name)
 		}
 	}
-	for _, dir := range []string{r.LayersDir, r.Merged} {
-		if !filepath.IsAbs(dir) {
-			return fmt.Errorf("root file system directory %q: want an absolute path", dir)
-		}
+	if !filepath.IsAbs(r.LayersDir) {
+		return fmt.Errorf("root file system directory %q: want an absolute path", r.LayersDir)
 	}
 	if (r.Upper == "") != (r.Work == "") {
 		return errors.New("root file system needs both an upper and a work directory, or neither")
@@ -219,7 +226,7 @@ func (m Mount) check() error {
 			return fmt.Errorf("source %q: want an absolute path", m.Source)
 		}
 	case MountLayers:
-		return m.Layers.check()
+		return m.Layers.checkLayers()
 	case MountTmpfs, MountFile, MountSecret:
 	default:
 		return fmt.Errorf("kind %q: want bind, tmpfs, file, secret or layers", m.Kind)

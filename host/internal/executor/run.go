@@ -15,7 +15,13 @@ import (
 // The error is an *[ExitError] if the command failed, ctx's cause if it was cancelled, a *[SetupError] if the command did not
 // start. It may be called from many goroutines, each with an Upper, Work and Merged of its own.
 func (l *Launcher) Run(ctx context.Context, root Rootfs, p Process) error {
-	if err := errors.Join(root.check(), p.check()); err != nil {
+	errs := []error{root.check(), p.check()}
+	for _, m := range p.Mounts {
+		if m.Kind == MountLayers {
+			errs = append(errs, m.Layers.check())
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	return l.run(ctx, actionRun, root, p)
