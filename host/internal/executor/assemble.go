@@ -15,6 +15,7 @@ type assembly struct {
 	scratch *scratch
 	root    int   // the overlay's root
 	dev     int   // the root of the mount on /dev
+	guard   int   // MOUNT_ATTR_NODEV where nothing else keeps a step from the machine's devices, or 0
 	outside []int // descriptors of directories outside, to be closed before the command's directory is entered
 }
 
@@ -26,6 +27,9 @@ func assemble(o order, ids identities) error {
 	a := &assembly{ids: ids, proc: o.Process.Proc, allowed: o.Process.Privileges, shmSize: o.Process.ShmSize}
 	var err error
 	if a.scratch, err = newScratch(o.Root.Merged); err != nil {
+		return err
+	}
+	if a.guard, err = a.deviceGuard(); err != nil {
 		return err
 	}
 	if a.root, err = a.mountOverlay(o.Root, a.scratch); err != nil {

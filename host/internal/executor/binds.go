@@ -107,10 +107,11 @@ func (a *assembly) place(m wireMount, mount int) error {
 	if err != nil {
 		return err
 	}
+	attrs := uint64(a.guard)
 	if m.ReadOnly || m.Kind == MountFile || m.Kind == MountSecret {
-		return attachReadOnly(a.root, m.Target, mount)
+		attrs |= unix.MOUNT_ATTR_RDONLY
 	}
-	return attachIn(a.root, m.Target, mount)
+	return attachRestricted(a.root, m.Target, mount, attrs)
 }
 
 // makeTarget makes what is missing of a mount target inside another mount, such as /dev or a cache. In the root file system

@@ -29,7 +29,7 @@ func devices() []device {
 // mountDev makes /dev: a file system in memory with the nodes and links that the OCI runtime specification lists.
 func (a *assembly) mountDev() error {
 	var err error
-	a.dev, err = newMount("tmpfs", unix.MOUNT_ATTR_NOSUID, option{"mode", "0755"}, option{"size", "65536k"})
+	a.dev, err = newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|a.guard, option{"mode", "0755"}, option{"size", "65536k"})
 	if err != nil {
 		return err
 	}
@@ -57,20 +57,13 @@ func (a *assembly) mountDev() error {
 	return a.mountBelowDev()
 }
 
-// makeDevice makes a node, or shows the builder's own in a user namespace, where nodes cannot be made.
+// makeDevice makes a node. Where nodes in /dev open nothing it shows one that lies elsewhere, and the builder's own in a user
+// namespace, where nodes cannot be made.
 func (a *assembly) makeDevice(d device) error {
-	if a.ids.initial {
-		kind := d.kind
-		if kind == 0 {
-			kind = unix.S_IFCHR
-		}
-		err := unix.Mknodat(a.dev, d.name, kind|0o666, int(unix.Mkdev(d.major, d.minor)))
-		if err != nil {
-			return failure("make device", "/dev/"+d.name, err)
-		}
-		return nil
+	if a.ids.initial && a.guard == 0 {
+		return a.makeNode(a.dev, d.name, d)
 	}
-	mount, err := cloneMount(unix.AT_FDCWD, "/dev/"+d.name)
+	mount, err := a.deviceMount(d)
 	if err != nil {
 		return err
 	}
@@ -82,6 +75,27 @@ func (a *assembly) makeDevice(d device) error {
 		return failure("mount device", "/dev/"+d.name, err)
 	}
 	return nil
+}
+
+// deviceMount is a mount of a node, attached nowhere yet.
+func (a *assembly) deviceMount(d device) (int, error) {
+	if !a.ids.initial {
+		return cloneMount(unix.AT_FDCWD, "/dev/"+d.name)
+	}
+	name := a.scratch.name()
+	if err := a.makeNode(a.scratch.mount, name, d); err != nil {
+		return -1, err
+	}
+	return cloneMount(a.scratch.mount, name)
+}
+
+func (a *assembly) makeNode(dir int, name string, d device) error {
+	kind := d.kind
+	if kind == 0 {
+		kind = unix.S_IFCHR
+	}
+	err := unix.Mknodat(dir, name, kind|0o666, int(unix.Mkdev(d.major, d.minor)))
+	return errorOf("make device /dev/"+d.name, err)
 }
 
 // defaultShmSize is Docker's.

@@ -98,9 +98,11 @@ func attachIn(root int, target string, mount int) error {
 }
 
 // readOnly makes a mount, and what is mounted below it in a clone that is not attached yet, read-only.
-func readOnly(mount int) error {
-	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	return unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr)
+func readOnly(mount int) error { return restrict(mount, unix.MOUNT_ATTR_RDONLY) }
+
+// restrict gives a mount attributes, and what is mounted below it in a clone that is not attached yet.
+func restrict(mount int, attrs uint64) error {
+	return unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attrs})
 }
 
 // setAttributesMissing tells whether the kernel, or a seccomp filter older than the call, has no mount_setattr (Linux 5.12).
@@ -108,16 +110,22 @@ func setAttributesMissing(err error) bool {
 	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM)
 }
 
-// remountReadOnly does for an attached mount what readOnly does, the older way. Flags that are not named again would be
-// taken off, which a user namespace may not.
-func remountReadOnly(mount int) error {
+// remount does for an attached mount what restrict does, the older way. Flags that are not named again would be taken off,
+// which a user namespace may not.
+func remount(mount int, attrs uint64) error {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(mount, &fs); err != nil {
 		return err
 	}
-	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY)
+	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
+	if attrs&unix.MOUNT_ATTR_RDONLY != 0 {
+		flags |= unix.MS_RDONLY
+	}
+	if attrs&unix.MOUNT_ATTR_NODEV != 0 {
+		flags |= unix.MS_NODEV
+	}
 	for st, ms := range map[int64]uintptr{
-		unix.ST_NOSUID: unix.MS_NOSUID, unix.ST_NODEV: unix.MS_NODEV, unix.ST_NOEXEC: unix.MS_NOEXEC,
+		unix.ST_NOSUID: unix.MS_NOSUID, unix.ST_NODEV: unix.MS_NODEV, unix.ST_NOEXEC: unix.MS_NOEXEC, unix.ST_RDONLY: unix.MS_RDONLY,
 		unix.ST_NOATIME: unix.MS_NOATIME, unix.ST_NODIRATIME: unix.MS_NODIRATIME, unix.ST_RELATIME: unix.MS_RELATIME,
 	} {
 		if int64(fs.Flags)&st != 0 { //nolint:unconvert // differs by platform
@@ -129,20 +137,25 @@ func remountReadOnly(mount int) error {
 
 // attachReadOnly attaches a mount so that it cannot be written through.
 func attachReadOnly(root int, target string, mount int) error {
-	err := readOnly(mount)
+	return attachRestricted(root, target, mount, unix.MOUNT_ATTR_RDONLY)
+}
+
+// attachRestricted attaches a mount with attributes.
+func attachRestricted(root int, target string, mount int, attrs uint64) error {
+	if attrs == 0 {
+		return attachIn(root, target, mount)
+	}
+	err := restrict(mount, attrs)
 	if err == nil {
 		return attachIn(root, target, mount)
 	}
 	if !setAttributesMissing(err) {
-		return failure("make read-only", target, err)
+		return failure("restrict mount", target, err)
 	}
 	if err := attachIn(root, target, mount); err != nil {
 		return err
 	}
-	if err := remountReadOnly(mount); err != nil {
-		return failure("make read-only", target, err)
-	}
-	return nil
+	return errorOf("restrict mount "+target, remount(mount, attrs))
 }
 
 func descriptorPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -197,7 +197,7 @@ func TestRemountReadOnly(t *testing.T) {
 		dir, err := openDirectory(t.TempDir())
 		must(t, err)
 		must(t, attach(mount, dir))
-		must(t, remountReadOnly(mount))
+		must(t, remount(mount, unix.MOUNT_ATTR_RDONLY))
 		var fs unix.Statfs_t
 		must(t, unix.Fstatfs(mount, &fs))
 		if want := int64(unix.ST_RDONLY | unix.ST_NOSUID | unix.ST_NOEXEC); int64(fs.Flags)&want != want {

@@ -38,7 +38,11 @@ func (a *assembly) mountOverlay(r Rootfs, scratch *scratch) (int, error) {
 	if err := unix.Chdir(dir); err != nil {
 		return -1, failure("enter layers' directory", dir, err)
 	}
-	err = unix.Mount("trowel", r.Merged, "overlay", 0, "lowerdir="+lowerdir+","+options)
+	flags := uintptr(0)
+	if a.guard != 0 {
+		flags = unix.MS_NODEV
+	}
+	err = unix.Mount("trowel", r.Merged, "overlay", flags, "lowerdir="+lowerdir+","+options)
 	if err = errors.Join(err, unix.Chdir("/")); err != nil {
 		return -1, a.explainOverlay(r, err)
 	}
