@@ -43,11 +43,20 @@ type Launcher struct {
 	plainErr  error
 }
 
-// Main must be called first thing in the program's main. In a run that this package started it does that run's work and
-// never returns; else it returns the program's launcher.
+// Main must be called first thing in the program's main, and returns its launcher. A run of the program that does a step's work
+// never gets to main: see takeOver.
 func Main() *Launcher {
+	if len(os.Args) > 0 && os.Args[0] == argInside {
+		os.Args = insideArgs()
+		return &Launcher{inside: true}
+	}
+	return &Launcher{}
+}
+
+// takeOver does the work of a run that this package started, and then never returns.
+func takeOver() {
 	if len(os.Args) == 0 {
-		return &Launcher{}
+		return
 	}
 	switch os.Args[0] {
 	case argStep:
@@ -63,11 +72,7 @@ func Main() *Launcher {
 		mappedMain()
 	case argProbe:
 		probeMain(&Launcher{inside: true})
-	case argInside:
-		os.Args = insideArgs()
-		return &Launcher{inside: true}
 	}
-	return &Launcher{}
 }
 
 // Harden keeps other processes of the same user from reading this one's memory, environment and descriptors. The program
