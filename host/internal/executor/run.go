@@ -157,9 +157,11 @@ func cloneFlags(o order) uintptr {
 	return flags
 }
 
+// explainStart tells the kernel's refusal of the child from what failed before, as opening /dev/null for its standard input.
 func explainStart(err error) error {
+	var start *os.PathError
 	var errno syscall.Errno
-	if !errors.As(err, &errno) {
+	if !errors.As(err, &start) || start.Op != "fork/exec" || !errors.As(err, &errno) {
 		return failure("start the process", "", err)
 	}
 	setup := &SetupError{Call: "clone with new namespaces", Err: errno}
