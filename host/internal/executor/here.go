@@ -94,7 +94,11 @@ func (l *Launcher) runSwapped(ctx context.Context, h *inPlace, s *swap, v *veil,
 		return nil, err
 	}
 	s.settle()
-	err = l.startHere(ctx, h, v, p)
+	began, err := fileClock()
+	if err == nil {
+		err = l.startHere(ctx, h, v, p)
+	}
+	p.tellReached(s.away, began)
 	shifts, removeErr := shown.remove()
 	return shifts, errors.Join(err, removeErr, guard.check())
 }

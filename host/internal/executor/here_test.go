@@ -331,6 +331,31 @@ func hereCases() map[string]func(here) {
 				fmt.Println("told:", told)
 			}
 		},
+		"container's files reached": func(h here) {
+			told := ""
+			notice := func(p *Process) { p.Notice = func(text string) { told += text } }
+			h.must(os.WriteFile("/root/old", nil, 0o600))
+			own, err := os.Create("/root/log")
+			h.must(err)
+			h.before["/root/log"] = true
+			h.want("", func(p *Process) {
+				notice(p)
+				p.Stdout = writerFunc(func(b []byte) (int, error) { return own.Write(b) })
+			}, "all", "write", "/root/mine", "", ";", "cat", "/etc/passwd")
+			if told != "" {
+				fmt.Println("told of nothing:", told)
+			}
+			away := HiddenDir + "/" + awayName
+			h.want("", notice, "all", "write", away+"/etc/hostname", "evil", ";", "rm", away+"/root/old")
+			for _, want := range []string{`the container's own files were changed`, `"/etc/hostname"`, `"/root"`} {
+				if !strings.Contains(told, want) {
+					fmt.Printf("want %s in %q\n", want, told)
+				}
+			}
+			if strings.Contains(told, "log") || strings.Contains(told, "profile") {
+				fmt.Println("told too much:", told)
+			}
+		},
 		"refused": func(h here) {
 			h.wantError("cannot be without one", func(p *Process) { p.Network = NetworkNone }, "true")
 			h.wantError("cannot be given more", func(p *Process) { p.Privileges = PrivilegesBuilder }, "true")

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"path/filepath"
@@ -76,5 +77,17 @@ func TestWriteRefusesCompression(t *testing.T) {
 	}
 	if _, err := Write(t.Context(), newStore(t), nil, Options{Compression: image.Gzip, Level: 10}); err == nil {
 		t.Error("gzip level 10 accepted")
+	}
+}
+
+// TestUnsoundLayer holds that what is said of the files when they are read fails the layer.
+func TestUnsoundLayer(t *testing.T) {
+	t.Parallel()
+	unsound := errors.New("they were changed")
+	for _, want := range []error{nil, unsound} {
+		_, err := Write(t.Context(), newStore(t), nil, Options{Compression: image.Gzip, Sound: func(context.Context) error { return want }})
+		if !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
 	}
 }

@@ -40,6 +40,8 @@ type Options struct {
 	Jobs int
 	// Tee gets the layer's tar, uncompressed, from a goroutine of its own; nil for nobody.
 	Tee io.Writer
+	// Sound is asked when all files are read, before the layer is stored: its error fails the layer. nil asks nobody.
+	Sound func(ctx context.Context) error
 }
 
 // Check says what is wrong with the options, if anything.
@@ -161,6 +163,11 @@ func write(ctx context.Context, out *blob.Writer, c codec, o Options, tar feed) 
 	index := tar(groupCtx, group, press)
 	if err := group.Wait(); err != nil {
 		return nil, err
+	}
+	if o.Sound != nil {
+		if err := o.Sound(ctx); err != nil {
+			return nil, err
+		}
 	}
 	stored, err := out.Commit(ctx)
 	if err != nil {

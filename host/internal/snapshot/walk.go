@@ -25,12 +25,22 @@ type walker struct {
 	only map[string]bool
 	// moved are the times of files that the executor moved, by path.
 	moved map[string]shift
+	// against says what a file that was changed in the tick of the record counts as.
+	against young
 
 	device  uint64 // of the root, which mostly is that of all files
 	lock    sync.Mutex
 	newest  atomic.Int64
 	buffers sync.Pool // of *[]byte
 }
+
+// young says what a file counts as that looks as it did, but was changed no earlier than it was recorded.
+type young uint8
+
+const (
+	youngChanged young = iota
+	youngSame
+)
 
 // shift is a status change time that means the same as an earlier one.
 type shift struct{ old, new int64 }
@@ -193,7 +203,7 @@ func (f *found) show(child *found) {
 
 // same says whether a file is what it was. Of a file that was changed in the tick in which it was recorded nobody knows.
 func (w *walker) same(f, was *file, p string) bool {
-	if was.ctime >= w.before.taken {
+	if was.ctime >= w.before.taken && w.against == youngChanged {
 		return false
 	}
 	if f.signature == was.signature {

@@ -28,6 +28,7 @@ func (b *builder) commit(ctx context.Context, st *step, changes []filetree.Chang
 		// Nobody downloads it as it is, and files in a plain tar can be read one by one.
 		options = layer.Options{Compression: image.Uncompressed}
 	}
+	options.Sound, b.sound = b.sound, nil
 	var tee *io.PipeReader
 	closeTee := func(error) error { return nil }
 	if !e.plain() && !st.runs() && b.runsLater(st) {

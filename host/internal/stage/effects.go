@@ -163,7 +163,8 @@ func (s *scratch) lay(ctx context.Context) error {
 
 // stack puts changes on top as a layer that nobody else will see.
 func (s *scratch) stack(ctx context.Context, changes []filetree.Change) (*Layer, error) {
-	p, err := layer.Start(ctx, s.engine.Store, changes, layer.Options{Compression: image.Uncompressed})
+	p, err := layer.Start(ctx, s.engine.Store, changes, layer.Options{Compression: image.Uncompressed, Sound: s.sound})
+	s.sound = nil
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@
 //	effects.go    the effects of a step: one, or several that make one layer
 //	copy.go       effects that need no process      exec.go   the one that does
 //	plain.go      its root file system where nothing can be mounted
+//	inplace.go    what is due where that is the root directory, one stage at a time
 //	mount.go      what its mounts show: files, secrets; agent.go, cachemount.go
 //	commit.go     changes → layer → cache           layer.go  a layer, whatever it comes from
 package stage
@@ -58,15 +59,16 @@ type Engine struct {
 	remotes      map[effect.Location]*lazy[Remote]
 	places       atomic.Int64  // directories made
 	slots        chan struct{} // of [Options.Jobs]
-	root         chan struct{} // holds an element while a process runs in the one root directory: see lockRoot
-	leave        func()        // of whoever has the root directory
+	root         chan struct{} // holds an element while somebody has the one root directory: see takeRoot
+	runs         atomic.Int64  // how often a process has begun or ended to run in it
 
-	mu          sync.Mutex
-	imageLayers map[*base.Image][]*Layer
-	shared      map[sharedStep]*lazy[*Layer]
-	shown       map[shownFiles]*lazy[string] // directories with files that are mounted
-	usedCaches  map[cache.Sum]*usedCache
-	arriving    []*blob.Blob // all that was fetched, or is being
+	mu           sync.Mutex
+	imageLayers  map[*base.Image][]*Layer
+	shared       map[sharedStep]*lazy[*Layer]
+	shown        map[shownFiles]*lazy[string] // directories with files that are mounted
+	watchedFiles map[string]*watched          // those, by name, where processes run in place
+	usedCaches   map[cache.Sum]*usedCache
+	arriving     []*blob.Blob // all that was fetched, or is being
 
 	// background is what must be done before the build is, but nothing waits for: storing in caches.
 	background errgroup.Group
@@ -78,6 +80,7 @@ func New(o Options) (*Engine, error) {
 		Options: o, stages: map[string]*Stage{}, contextTrees: map[string]*lazy[*filetree.Tree]{}, remotes: map[effect.Location]*lazy[Remote]{},
 		imageLayers: map[*base.Image][]*Layer{}, shared: map[sharedStep]*lazy[*Layer]{},
 		shown: map[shownFiles]*lazy[string]{}, usedCaches: map[cache.Sum]*usedCache{}, root: make(chan struct{}, 1),
+		watchedFiles: map[string]*watched{},
 	}
 	if err := e.lookAround(); err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type mounted struct {
 	env     []string
 	// caches are those in use, by key: a process that mounts one twice has it once.
 	caches   map[string]*usedCache
+	watched  []*watched // directories that a process in place may have changed
 	releases []func() error
 }
 
@@ -97,7 +98,7 @@ func (b *builder) showFiles(ctx context.Context, m *mounted, x effect.Mount) err
 		return err
 	}
 	if b.engine.plain() {
-		show, err := b.mountedPlain(ctx, x)
+		show, err := b.mountedPlain(ctx, m, x)
 		m.add(rootfs.Target{Path: x.Target, Type: typ}, show)
 		return err
 	}
@@ -209,7 +210,7 @@ func (b *builder) shownFiles(ctx context.Context, x effect.Mount) (string, error
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return "", err
 		}
-		return name, e.putFiles(ctx, dir, changes)
+		return name, e.putWatched(ctx, name, locationName(x.From), func() error { return e.putFiles(ctx, dir, changes) })
 	})
 }
 

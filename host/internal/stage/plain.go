@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,13 +25,15 @@ import (
 //   - The layer of a process reads its files from the directory. So nothing changes there before that layer is written.
 //   - The record is of what is in the directory when a process starts; what the process changed is found by it.
 //   - Nothing of a stage refers to another's directory: what stages read of each other they read from layers.
+//   - In [executor.RungInPlace] a process can reach the directories of other stages: see inplace.go.
 
 // plainRoot is a stage's root file system as a plain directory.
 type plainRoot struct {
 	dir, aside string
 	layers     []*Layer // whose files are in it, lowest first
-	record     *snapshot.Record
-	unread     *Layer // the last one that a process made here, until it is written
+	watched
+	doubtful bool   // it was made while a process ran in place
+	unread   *Layer // the last one that a process made here, until it is written
 }
 
 // plain says whether root file systems are plain directories.
@@ -41,90 +44,78 @@ func (e *Engine) snapshots() snapshot.Options {
 }
 
 // processPlain is [builder.process] in a plain directory.
-func (b *builder) processPlain(ctx context.Context, st *step, x effect.Exec) ([]filetree.Change, keepFunc, error) {
+func (b *builder) processPlain(ctx context.Context, st *step, x effect.Exec) (_ []filetree.Change, _ keepFunc, err error) {
 	e := b.engine
-	p, err := b.plainRoot(ctx)
+	if err := b.prepareRoot(ctx); err != nil {
+		return nil, nil, err
+	}
+	shown, err := b.materialise(ctx, x.Mounts)
+	defer func() { err = errors.Join(err, shown.release()) }()
 	if err != nil {
 		return nil, nil, err
 	}
-	shifts, err := b.startPlain(ctx, st, x, p)
+	process, err := b.describePlain(ctx, st, x, shown)
 	if err != nil {
 		return nil, nil, err
+	}
+	// From here until it is known what the process changed no other stage's process may run in place.
+	free, err := e.takeRoot(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer free()
+	p, err := b.plainRoot(ctx)
+	if err == nil {
+		err = shown.unharmed(ctx, e)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	shifts, err := e.startPlain(ctx, p, process)
+	if err != nil {
+		return nil, nil, explainExit(x, err)
 	}
 	tree, err := b.settled(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	changes, record, err := p.record.Changes(ctx, tree, shifts, e.snapshots())
+	if err == nil {
+		err = e.watch(ctx, &p.watched, record)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	p.record = record
+	b.sound = e.soundness(p.watched)
 	return changes, func(l *Layer) { p.layers, p.unread = append(p.layers, l), l }, nil
 }
 
-// startPlain runs a process to its end.
-func (b *builder) startPlain(ctx context.Context, st *step, x effect.Exec, p *plainRoot) (_ []executor.Shift, err error) {
-	e := b.engine
-	shown, err := b.materialise(ctx, x.Mounts)
-	defer func() { err = errors.Join(err, shown.release()) }()
-	if err != nil {
-		return nil, err
-	}
+// describePlain is [builder.describe] where nothing is mounted.
+func (b *builder) describePlain(ctx context.Context, st *step, x effect.Exec, shown *mounted) (executor.Process, error) {
 	view, err := b.current(ctx)
 	if err != nil {
-		return nil, err
+		return executor.Process{}, err
 	}
 	targets, err := rootfs.ResolveTargets(view, append(slices.Clone(standardTargets), shown.targets...))
 	if err != nil {
-		return nil, err
+		return executor.Process{}, err
 	}
-	process, err := b.describe(ctx, st, x, shown, targets[len(standardTargets):])
+	return b.describe(ctx, st, x, shown, targets[len(standardTargets):])
+}
+
+// startPlain runs a process to its end. The root is taken.
+func (e *Engine) startPlain(ctx context.Context, p *plainRoot, process executor.Process) ([]executor.Shift, error) {
+	leave, err := e.enterRoot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.lockRoot(ctx); err != nil {
-		return nil, err
-	}
-	defer e.unlockRoot()
+	defer leave()
 	if err := p.record.Await(ctx); err != nil {
 		return nil, err
 	}
 	root := e.Root
 	root.Dir, root.Aside = p.dir, p.aside
-	shifts, err := e.Launcher.RunPlain(ctx, e.Rung, root, process)
-	return shifts, explainExit(x, err)
-}
-
-// lockRoot waits for the one root directory that all stages have in [executor.RungInPlace].
-func (e *Engine) lockRoot(ctx context.Context) error {
-	if e.Rung != executor.RungInPlace {
-		return nil
-	}
-	select {
-	case e.root <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	if e.Enter == nil {
-		return nil
-	}
-	leave, err := e.Enter(ctx)
-	if err != nil {
-		<-e.root
-		return err
-	}
-	e.leave = leave
-	return nil
-}
-
-func (e *Engine) unlockRoot() {
-	if e.Rung == executor.RungInPlace {
-		if e.leave != nil {
-			e.leave()
-		}
-		<-e.root
-	}
+	return e.Launcher.RunPlain(ctx, e.Rung, root, process)
 }
 
 // expectRoot starts to make the directory, if it is certain that a process will run.
@@ -134,7 +125,7 @@ func (b *builder) expectRoot(ctx context.Context) {
 		return
 	}
 	layers := slices.Clone(b.layers)
-	early := sync.OnceValues(func() (*plainRoot, error) { return b.engine.makeRoot(ctx, layers) })
+	early := sync.OnceValues(func() (*plainRoot, error) { return b.makeRoot(ctx, layers) })
 	b.early = early
 	b.engine.background.Go(func() error {
 		_, err := early()
@@ -142,22 +133,30 @@ func (b *builder) expectRoot(ctx context.Context) {
 	})
 }
 
-// plainRoot is the stage's directory with all its layers, recorded.
-func (b *builder) plainRoot(ctx context.Context) (*plainRoot, error) {
-	var err error
-	if b.root == nil && b.early != nil {
+// prepareRoot does what takes long and can be done while another stage's process runs in place: it makes the directory, if
+// there is none, or waits until the last layer of it is written.
+func (b *builder) prepareRoot(ctx context.Context) (err error) {
+	switch {
+	case b.root != nil:
+		return b.root.settle()
+	case b.early != nil:
 		b.root, err = b.early()
 		b.early = nil
+	default:
+		b.root, err = b.makeRoot(ctx, slices.Clone(b.layers))
 	}
-	if b.root != nil {
+	return err
+}
+
+// plainRoot is the stage's directory with all its layers, recorded. The root is taken.
+func (b *builder) plainRoot(ctx context.Context) (*plainRoot, error) {
+	err := b.engine.confirm(ctx, b.root)
+	if err == nil {
 		err = b.advance(ctx)
 	}
 	if errors.Is(err, rootfs.ErrEntangled) {
 		b.releaseRoot()
-		err = nil
-	}
-	if b.root == nil && err == nil {
-		b.root, err = b.engine.makeRoot(ctx, slices.Clone(b.layers))
+		b.root, err = b.makeRoot(ctx, slices.Clone(b.layers))
 	}
 	if err != nil {
 		return nil, err
@@ -166,8 +165,9 @@ func (b *builder) plainRoot(ctx context.Context) (*plainRoot, error) {
 }
 
 // makeRoot makes a directory of layers.
-func (e *Engine) makeRoot(ctx context.Context, layers []*Layer) (*plainRoot, error) {
-	p := &plainRoot{layers: layers}
+func (b *builder) makeRoot(ctx context.Context, layers []*Layer) (*plainRoot, error) {
+	e, begun := b.engine, b.engine.runs.Load()
+	p := &plainRoot{layers: layers, watched: watched{what: fmt.Sprintf("the root file system of stage %q", b.stage.ID)}}
 	all, err := e.toUnpack(ctx, p.layers)
 	if err != nil {
 		return nil, err
@@ -178,7 +178,8 @@ func (e *Engine) makeRoot(ctx context.Context, layers []*Layer) (*plainRoot, err
 	if p.dir, err = e.continueRoot(ctx, layers); err != nil {
 		return nil, err
 	}
-	if p.dir == "" {
+	continued := p.dir != ""
+	if !continued {
 		if err := e.makePlaces(&p.dir); err != nil {
 			return nil, err
 		}
@@ -188,7 +189,11 @@ func (e *Engine) makeRoot(ctx context.Context, layers []*Layer) (*plainRoot, err
 			return nil, err
 		}
 	}
-	p.record, err = snapshot.Take(ctx, p.dir, e.snapshots())
+	record, err := snapshot.Take(ctx, p.dir, e.snapshots())
+	if err == nil {
+		err = e.watch(ctx, &p.watched, record)
+	}
+	p.doubtful = running(begun) || p.known != begun || continued && begun != 0
 	return p, err
 }
 
@@ -316,7 +321,7 @@ func (b *builder) releaseRoot() {
 }
 
 // mountedPlain shows the files that a mount is to show, in a directory of their own.
-func (b *builder) mountedPlain(ctx context.Context, x effect.Mount) (executor.Mount, error) {
+func (b *builder) mountedPlain(ctx context.Context, m *mounted, x effect.Mount) (executor.Mount, error) {
 	dir, err := b.shownFiles(ctx, x)
 	if err != nil {
 		return executor.Mount{}, err
@@ -324,6 +329,12 @@ func (b *builder) mountedPlain(ctx context.Context, x effect.Mount) (executor.Mo
 	show := executor.Mount{
 		Kind: executor.MountLayers, SubPath: mountedName, ReadOnly: x.Access == effect.ReadOnly,
 		Layers: executor.Rootfs{LayersDir: b.engine.Dir, Lowers: []string{dir}},
+	}
+	b.engine.mu.Lock()
+	files := b.engine.watchedFiles[dir]
+	b.engine.mu.Unlock()
+	if files != nil {
+		m.watched = append(m.watched, files)
 	}
 	return show, b.engine.makePlaces(&show.Layers.Merged)
 }

@@ -103,6 +103,8 @@ type builder struct {
 	// root is the stage's directory where nothing can be mounted, early the one that is made in advance.
 	root  *plainRoot
 	early func() (*plainRoot, error)
+	// sound is asked by the next layer when it has read all its files: see [layer.Options].
+	sound func(ctx context.Context) error
 }
 
 // run goes through the stage's steps.
