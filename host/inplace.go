@@ -15,21 +15,25 @@ const inPlaceNotice = "RUN runs in place, in this container's own root directory
 	"and what it writes where the container has a mount is in no image; trowel doctor tells what would give better"
 
 // consent is who has agreed that the root directory may be overwritten, where an isolation may do that at all.
-func consent(isolation string) (executor.Consent, bool) {
+func consent(isolation string, overwrite Switch) (executor.Consent, bool) {
 	switch isolation {
 	case IsolationInPlace:
 		return executor.ConsentUser, true
 	case "", IsolationAuto:
+		if overwrite {
+			return executor.ConsentUser, true
+		}
 		return executor.ConsentImage, true
 	}
 	return "", false
 }
 
-// InPlaceDir is where a build keeps its files if its processes may come to run in place, "" elsewhere. It lies on the root
-// file system, where the processes' root file systems must be made, and no RUN that empties a directory of the image empties
-// it. What is read while a process runs, such as a cache, is found there by its path; in the user's directories it is not.
-func InPlaceDir(isolation string) string {
-	who, ok := consent(isolation)
+// InPlaceDir is where a build keeps its files if its processes may come to run in place, "" elsewhere; see [Request.Isolation]
+// and [Request.OverwriteRoot]. It lies on the root file system, where the processes' root file systems must be made, and no RUN
+// that empties a directory of the image empties it. What is read while a process runs, such as a cache, is found there by its
+// path; in the user's directories it is not.
+func InPlaceDir(isolation string, overwrite Switch) string {
+	who, ok := consent(isolation, overwrite)
 	if !ok || os.Geteuid() != 0 || executor.Disposable(who) != nil {
 		return ""
 	}
@@ -42,7 +46,7 @@ func Recover(ctx context.Context) error { return executor.Recover(ctx) }
 
 // workParent is where the directory of this build is made.
 func (b *build) workParent() string {
-	if dir := InPlaceDir(b.Isolation); b.WorkDir == "" && dir != "" {
+	if dir := InPlaceDir(b.Isolation, b.OverwriteRoot); b.WorkDir == "" && dir != "" {
 		return filepath.Join(dir, "work")
 	}
 	return b.WorkDir
@@ -50,7 +54,7 @@ func (b *build) workParent() string {
 
 // tryInPlace is try for the way that overwrites the root directory.
 func (b *build) tryInPlace(ctx context.Context) error {
-	who, _ := consent(b.Isolation)
+	who, _ := consent(b.Isolation, b.OverwriteRoot)
 	if err := executor.Disposable(who); err != nil {
 		return err
 	}

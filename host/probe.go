@@ -86,7 +86,7 @@ func (r *Request) probePlain(ctx context.Context, l *Launcher, name, dir string)
 	if name != IsolationInPlace {
 		return l.ProbePlain(ctx, executor.Rung(name), dir)
 	}
-	who, _ := consent(r.Isolation)
+	who, _ := consent(r.Isolation, r.OverwriteRoot)
 	if err := executor.Disposable(who); err != nil {
 		return err
 	}

@@ -116,6 +116,9 @@ type Request struct {
 	Pause func(context.Context) (resume func(), err error)
 	// Isolation of RUN is one of [Isolations].
 	Isolation string
+	// OverwriteRoot says that the user agrees to RUN in the container's own root directory where [IsolationAuto] finds nothing
+	// better: the container need not say so itself. A machine's is left alone all the same.
+	OverwriteRoot Switch
 	// MinIsolation is the weakest that is taken, one of [MinIsolations]; empty takes any that Isolation leaves.
 	MinIsolation string
 

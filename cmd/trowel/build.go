@@ -198,7 +198,7 @@ func (p program) request(f *buildFlags, settings config.Config, dir string) (hos
 		NoCache: host.Switch(f.noCache), NoCacheFor: f.noCacheFor, Network: f.network, Allow: f.allow, ExtraHosts: f.addHosts, Jobs: f.jobs, Ulimits: f.ulimits,
 		Registries: settings.Registry, Proxy: settings.Proxy, Credentials: p.credentials(),
 		Compression: first(f.compression, settings.Build.Compression), CompressionLevel: settings.Build.CompressionLevel,
-		WorkDir: first(f.workDir, settings.Build.WorkDir), Isolation: first(f.isolation, settings.Build.Isolation),
+		WorkDir: first(f.workDir, settings.Build.WorkDir), Isolation: first(f.isolation, settings.Build.Isolation), OverwriteRoot: f.overwriteRoot,
 		MinIsolation:     first(f.minIsolation, settings.Build.MinIsolation),
 		RewriteTimestamp: host.Switch(f.rewriteTimestamp), NormalizeContext: host.Switch(f.normalizeContext),
 		Launcher: p.launcher, CI: host.ReadCI(p.getenv), UserAgent: "trowel/" + buildVersion(),
@@ -305,7 +305,7 @@ func (p program) openCache(f *buildFlags, settings config.Config, r *host.Reques
 	r.Keep = append(r.Keep, dir)
 	r.Caches = append([]host.Cache{{Name: "local", Backend: c, Holds: f.localHolds}}, r.Caches...)
 	r.CacheMounts = host.CacheMounts{Dir: mountsBeside(dir), MaxSize: int64(settings.Build.CacheSize)}
-	if r.WorkDir == "" && host.InPlaceDir(r.Isolation) == "" {
+	if r.WorkDir == "" && host.InPlaceDir(r.Isolation, r.OverwriteRoot) == "" {
 		r.WorkDir = workBeside(dir)
 	}
 	return c, nil
@@ -316,7 +316,7 @@ func cacheDir(f *buildFlags, settings config.Config) (dir string, named bool) {
 	if dir := first(f.cacheDir, settings.Build.CacheDir); dir != "" {
 		return dir, true
 	}
-	if dir := host.InPlaceDir(first(f.isolation, settings.Build.Isolation)); dir != "" {
+	if dir := host.InPlaceDir(first(f.isolation, settings.Build.Isolation), f.overwriteRoot); dir != "" {
 		return filepath.Join(dir, "cache"), false
 	}
 	user, err := os.UserCacheDir()

@@ -26,6 +26,7 @@ type buildFlags struct {
 	push, noCache, quiet                               bool
 	noLocalCache, frozen                               bool
 	localHolds                                         host.CacheHolds
+	overwriteRoot                                      host.Switch
 	rewriteTimestamp, normalizeContext                 bool
 	pluginDir, lockFile                                string
 	call                                               callFlag

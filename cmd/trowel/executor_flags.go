@@ -84,7 +84,7 @@ func (o *executorFlags) registerInputs(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&o.labels, "label", nil, "add a label to the image: KEY=VALUE")
 	flags.StringArrayVar(&o.annotations, "annotation", nil, "add an annotation to the manifest: KEY=VALUE")
 	flags.StringArrayVar(&o.secrets, "secret", nil, "give RUN --mount=type=secret a secret: id=ID[,src=FILE|,env=NAME][,type=file|env]")
-	flags.BoolVar(&o.force, "force", false, "let RUN change the machine's own root file system where nothing better can be had, wherever this is; Trowel never needs it in a container")
+	flags.BoolVar(&o.force, "force", false, "let RUN have the container's own root directory, as kaniko's does, where no namespaces can be had and the image does not say that it may; never on a machine")
 	flags.BoolVar(&o.dryrun, "dryrun", false, "print the Dockerfile as it would be built, without what the image does not need, and build nothing")
 	flags.StringVar(&o.kanikoDir, "kaniko-dir", kanikoHome, "look for .docker/config.json in this `DIR` as well; a directory that is named holds the work of the build too")
 	flags.BoolVar(&o.skipUnused, "skip-unused-stages", true, "build only the stages that the image needs; false builds those before it too")

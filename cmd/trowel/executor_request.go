@@ -140,7 +140,7 @@ func (o *executorFlags) buildFlags(dockerfile string, environment map[string]str
 	f := &buildFlags{
 		file: dockerfile, tags: o.destinations, push: !o.noPush, network: "default",
 		labels: o.labels, annotations: o.annotations, secrets: o.secrets, compression: o.compression,
-		progress: o.progress(), rewriteTimestamp: o.reproducible, isolation: isolationOf(o.force),
+		progress: o.progress(), rewriteTimestamp: o.reproducible, overwriteRoot: host.Switch(o.force),
 		noCache: !o.cache || !o.cacheRuns,
 	}
 	if len(o.targets) > 0 {
@@ -163,9 +163,6 @@ func (o *executorFlags) buildFlags(dockerfile string, environment map[string]str
 	}
 	return f, o.addOutputs(f)
 }
-
-// isolationOf is the isolation of RUN that --force asks for. It gives leave for more than is taken yet.
-func isolationOf(bool) string { return "" }
 
 // addOutputs says what is written beside what is pushed.
 func (o *executorFlags) addOutputs(f *buildFlags) error {

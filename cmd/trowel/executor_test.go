@@ -67,6 +67,7 @@ func TestExecutorFlags(t *testing.T) {
 		"-v error":                                                            standard(func(f *buildFlags) { f.progress = "quiet" }),
 		"-v=debug --log-format text":                                          standard(func(f *buildFlags) { f.progress = "plain" }),
 		"--log-format=json":                                                   standard(func(f *buildFlags) { f.progress = "rawjson" }),
+		"--force":                                                             standard(func(f *buildFlags) { f.overwriteRoot = true }),
 		"--kaniko-dir /k":                                                     standard(func(f *buildFlags) { f.workDir = "/k/trowel/work" }),
 		"--snapshotMode=time --use-new-run --cleanup --compressed-caching=false --whitelist-var-run=false --force-build-metadata": standard(func(*buildFlags) {}),
 	} {
