@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/testdata/boximage"
@@ -91,5 +92,17 @@ func enterContainer() error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// makeTrowel builds the program for a container in which there is nothing else: `mktrowel FILE`.
+func makeTrowel(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mktrowel FILE")
+	}
+	build := exec.Command("go", "build", "-o", ts.MkAbs(args[0]), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		ts.Fatalf("build trowel: %v\n%s", err, out)
 	}
 }

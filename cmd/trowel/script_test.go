@@ -60,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"mkindex":   makeIndex,
 			"mkdocker":  makeDocker,
 			"mkplugin":  s.makePlugin,
+			"mktrowel":  makeTrowel,
 			"lesson":    openLesson,
 			"freeport":  freePort,
 			"listening": waitListening,
