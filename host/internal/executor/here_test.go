@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -27,31 +28,37 @@ func TestInPlace(t *testing.T) {
 		for _, rights := range []string{"default", "few"} {
 			t.Run(name+", "+rights, func(t *testing.T) {
 				t.Parallel()
-				r := newRootfs(t, 1)
-				container := filepath.Join(base(r), "kaniko")
-				must(t, os.MkdirAll(container, 0o755))
-				must(t, os.MkdirAll(filepath.Join(base(r), "workspace"), 0o755))
-				must(t, os.MkdirAll(filepath.Join(base(r), "root"), 0o700))
-				for _, name := range []string{"etc/passwd", "etc/hostname", "root/.profile"} {
-					must(t, os.WriteFile(filepath.Join(base(r), name), []byte("container "+name), 0o644))
-				}
-				program, err := os.ReadFile("/proc/self/exe")
-				must(t, err)
-				writeProgram(t, container+"/executor", program)
-				copyLibraries(t, base(r))
-				p := Process{
-					Args: []string{"/kaniko/executor"}, Dir: "/workspace", Hostname: "container",
-					Env:        []string{"PATH=/bin", "SECRET=hush", envHere + "=" + name, envRights + "=" + rights},
-					ResolvConf: []byte("nameserver 127.0.0.1\n"), Hosts: []byte("127.0.0.1 localhost\n"),
-					Mounts: []Mount{{Kind: MountTmpfs, Target: "/workspace"}},
-					Proc:   Proc(os.Getenv(envProc)),
-				}
-				if got := mustOutput(t, r, p); got != "" {
+				if got := inContainer(t, name, rights); got != "" {
 					t.Errorf("%s", got)
 				}
 			})
 		}
 	}
+}
+
+// inContainer makes one container, and returns what the builder in it prints.
+func inContainer(t *testing.T, name, rights string) string {
+	t.Helper()
+	r := newRootfs(t, 1)
+	container := filepath.Join(base(r), "kaniko")
+	must(t, os.MkdirAll(container, 0o755))
+	must(t, os.MkdirAll(filepath.Join(base(r), "workspace"), 0o755))
+	must(t, os.MkdirAll(filepath.Join(base(r), "root"), 0o700))
+	for _, name := range []string{"etc/passwd", "etc/hostname", "root/.profile"} {
+		must(t, os.WriteFile(filepath.Join(base(r), name), []byte("container "+name), 0o644))
+	}
+	program, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	writeProgram(t, container+"/executor", program)
+	copyLibraries(t, base(r))
+	p := Process{
+		Args: []string{"/kaniko/executor"}, Dir: "/workspace", Hostname: "container",
+		Env:        []string{"PATH=/bin", "SECRET=hush", envHere + "=" + name, envRights + "=" + rights},
+		ResolvConf: []byte("nameserver 127.0.0.1\n"), Hosts: []byte("127.0.0.1 localhost\n"),
+		Mounts: []Mount{{Kind: MountTmpfs, Target: "/workspace"}},
+		Proc:   Proc(os.Getenv(envProc)),
+	}
+	return mustOutput(t, r, p)
 }
 
 // here is a builder in a container, at work in one of the cases.
@@ -83,13 +90,18 @@ func hereMain(name string) int {
 	h.must(os.WriteFile(h.plain.Dir+"/etc/passwd", []byte("stage"), 0o644))
 	h.copyLibraries()
 	h.before = namesBelow("/")
-	hereCases()[name](h)
+	if work, ok := hereCases()[name]; ok {
+		work(h)
+	} else {
+		h.never()
+	}
 	h.sameAsBefore()
 	return 0
 }
 
 // withFewRights starts this program again with the capabilities that Shipwright gives a builder.
 func withFewRights() error {
+	runtime.LockOSThread() // the set is a thread's
 	few := []uintptr{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_SETGID, unix.CAP_SETUID}
 	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
 		if !slices.Contains(few, c) && c != unix.CAP_SETPCAP {

@@ -1,5 +1,12 @@
 package main
 
+const (
+	sysProcessVMReadv = 310
+	sysSetns          = 308
+	sysNameToHandleAt = 303
+	sysOpenByHandleAt = 304
+)
+
 // Each would give another error than EPERM, or succeed, without a filter.
 var refused = []call{
 	{"mount", 165, [3]uintptr{0, 0, 0}},

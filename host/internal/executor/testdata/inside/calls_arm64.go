@@ -1,5 +1,12 @@
 package main
 
+const (
+	sysProcessVMReadv = 270
+	sysSetns          = 268
+	sysNameToHandleAt = 264
+	sysOpenByHandleAt = 265
+)
+
 // Each would give another error than EPERM, or succeed, without a filter.
 var refused = []call{
 	{"mount", 40, [3]uintptr{0, 0, 0}},

@@ -110,6 +110,13 @@ func do(what string, args []string) error {
 		return escape(args[0])
 	case "attack":
 		return attack(args[0])
+	case "never":
+		return never(args[0], args[1])
+	case "plugin":
+		return plugin(args[0])
+	case "stay":
+		time.Sleep(time.Hour)
+		return nil
 	case "calls":
 		return calls()
 	case "same":
