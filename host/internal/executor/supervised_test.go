@@ -31,12 +31,17 @@ func newPlain(t testing.TB) Plain {
 	return p
 }
 
-// tryThere runs the program and returns what it printed.
-func tryThere(t testing.TB, root Plain, p Process) (string, error) {
+func needsDevices(t testing.TB) {
 	t.Helper()
 	if !userNamespace(t).Initial {
 		t.Skip("devices can be made in the first user namespace only, and so there is no supervised rung elsewhere")
 	}
+}
+
+// tryThere runs the program and returns what it printed.
+func tryThere(t testing.TB, root Plain, p Process) (string, error) {
+	t.Helper()
+	needsDevices(t)
 	var out strings.Builder
 	p.Stdout, p.Stderr = &out, &out
 	_, err := launcher.RunPlain(t.Context(), RungSupervised, root, p)
@@ -302,6 +307,7 @@ func wantUnlocked(t *testing.T, lock string) {
 // When the server is killed the step ends too, and the error says why. When the step is cancelled nothing is left.
 func TestSupervisedServerKilled(t *testing.T) {
 	t.Parallel()
+	needsDevices(t)
 	for _, tt := range []struct {
 		name string
 		end  func(cancel func(), server int)
