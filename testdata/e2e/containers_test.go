@@ -43,6 +43,9 @@ func (s *suite) testTable(t *testing.T, w workshop) {
 	}
 	built := map[string]bool{}
 	for _, r := range table.rows {
+		if !r.tried() {
+			continue // its dots say so
+		}
 		t.Run(r.name, func(t *testing.T) {
 			b := s.newBuild(t, r.name, built)
 			for i, e := range table.environments {

@@ -72,6 +72,11 @@ type row struct {
 	cells []string // by environment
 }
 
+// tried says whether there is an environment for which something is wanted.
+func (r row) tried() bool {
+	return slices.ContainsFunc(r.cells, func(cell string) bool { return cell != cellNot })
+}
+
 const (
 	cellWorks = "works"
 	cellNot   = "." // not tried
