@@ -73,11 +73,12 @@ func TestForce(t *testing.T) {
 		return
 	}
 	trowel, shell := compileBuilder(t)
-	for flag, want := range map[string]string{"": "RUN is isolated by chroot", "--force": "RUN is isolated by inplace"} {
+	// Without it there is nothing to run by: where the builder's own root opens no device nodes a chroot has none either.
+	for flag, want := range map[string]string{"": "run in place: nobody has said", "--force": "RUN is isolated by inplace"} {
 		t.Run(flag, func(t *testing.T) {
 			t.Parallel()
 			said, err := buildInPlace(t, trowel, shell, "FROM scratch\nCOPY sh /bin/sh\nRUN true\n", "trowel executor --log-format text --no-push -f Dockerfile -c /context "+flag)
-			if err != nil || !strings.Contains(said, want) {
+			if (err == nil) != (flag != "") || !strings.Contains(said, want) {
 				t.Errorf("%v, want %q in\n%s", err, want, said)
 			}
 		})

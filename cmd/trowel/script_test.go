@@ -110,7 +110,7 @@ func (s *scenarios) setup(env *testscript.Env) error {
 	return nil
 }
 
-// condition knows [run], whether processes can be run here, [owners], whether files can belong to more than one user, and
+// condition knows [run], whether processes can be run in namespaces here, [owners], whether files can belong to more than one user, and
 // [tree], whether the source tree and a compiler are here.
 func (s *scenarios) condition(name string) (bool, error) {
 	switch name {
@@ -140,7 +140,7 @@ func canRun() bool {
 		return false
 	}
 	defer os.RemoveAll(dir)
-	doctor := exec.Command("trowel", "doctor", "--work-dir", dir)
+	doctor := exec.Command("trowel", "doctor", "--isolation", "namespaces", "--work-dir", dir)
 	doctor.Env = append(os.Environ(), "HOME="+dir)
 	return doctor.Run() == nil
 }
