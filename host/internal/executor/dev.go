@@ -71,7 +71,10 @@ func (a *assembly) makeDevice(d device) error {
 	if err != nil {
 		return failure("make device", "/dev/"+d.name, err)
 	}
-	if err := errors.Join(attach(mount, fd), unix.Close(fd), unix.Close(mount)); err != nil {
+	// Read-only is the node, not the device: the builder's own is the machine's, whose mode its root may change, also in a
+	// user namespace.
+	err = errors.Join(unix.Close(fd), attachReadOnly(a.root, "/dev/"+d.name, mount), unix.Close(mount))
+	if err != nil {
 		return failure("mount device", "/dev/"+d.name, err)
 	}
 	return nil

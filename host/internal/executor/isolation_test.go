@@ -378,6 +378,14 @@ func TestDevices(t *testing.T) {
 	}
 	mustOutput(t, r, command("write", "/dev/shm/x", "shared"))
 	mustOutput(t, r, command("write", "/dev/null", "gone"))
+	var before, after unix.Stat_t
+	must(t, unix.Stat("/dev/full", &before))
+	_, _ = outputOf(t, r, command("mode", "/dev/full")) // may fail, but must not change the machine's
+	must(t, unix.Stat("/dev/full", &after))
+	if before.Mode != after.Mode {
+		t.Errorf("a step has changed the mode of the machine's /dev/full to %o", after.Mode)
+		must(t, unix.Chmod("/dev/full", before.Mode&0o7777))
+	}
 	if got := entries(t, r.Upper); got != nil {
 		t.Errorf("upper holds %q", got)
 	}
