@@ -246,13 +246,13 @@ func background(lock string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	// Return when the lock is taken.
+	// Return when the lock is taken for itself alone, which is after it was said.
 	for {
 		f, err := os.Open(lock)
 		if err != nil {
 			return err
 		}
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
 		f.Close()
 		if err != nil {
 			return nil
@@ -267,10 +267,13 @@ func hold(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
 		return err
 	}
 	fmt.Println("held")
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
 	time.Sleep(time.Hour)
 	return f.Close()
 }
