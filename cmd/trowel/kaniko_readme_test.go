@@ -19,8 +19,8 @@ const (
 	madeBelow    = "<!-- made from the code -->\n"
 )
 
-// TestKanikoReadme makes the tables of flags and variables anew.
-func TestKanikoReadme(t *testing.T) {
+// TestReadmeOfKaniko makes the tables of flags and variables anew.
+func TestReadmeOfKaniko(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(kanikoReadme)
 	if err != nil {
@@ -78,7 +78,7 @@ func flagRow(f *pflag.Flag) string {
 }
 
 // Each flag that kaniko has is there, by its name, its letter and its default: research by reading its source.
-func TestKanikoFlagsAreComplete(t *testing.T) {
+func TestFlagsOfKanikoAreComplete(t *testing.T) {
 	t.Parallel()
 	all := map[string][]string{
 		nameExecutor: strings.Fields(`dockerfile:f=Dockerfile context:c=/workspace/ context-sub-path bucket:b destination:d no-push=false tar-path tarPath
