@@ -125,7 +125,7 @@ func (r *corpusRun) build() {
 // cold builds the case without a cache and compares with BuildKit. ok says whether there is an image.
 func (r *corpusRun) cold() (got *corpus.Golden, since time.Time, ok bool) {
 	bases, stop := r.c.Serve(r.dir, r.bases)
-	defer stop()
+	r.Cleanup(stop) // the case is built again afterwards
 	r.bases = bases
 	if err := r.c.Unpack(r.Context(), r.dir, r.bases); err != nil {
 		r.Fatal(err)
