@@ -30,16 +30,11 @@ func (l *Launcher) inChroot(ctx context.Context, what action, root Plain, p Proc
 	if err := chrootOffers(p); err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(root.Dir)
+	dir, aside, err := openPlain(root.Dir, root.Aside)
 	if err != nil {
-		return nil, failure("open root file system", root.Dir, err)
+		return nil, err
 	}
-	defer also(&err, dir.Close)
-	aside, err := os.Open(root.Aside)
-	if err != nil {
-		return nil, failure("open directory", root.Aside, err)
-	}
-	defer also(&err, aside.Close)
+	defer also(&err, func() error { return errors.Join(dir.Close(), aside.Close()) })
 	kernel, err := layKernel(int(dir.Fd()), int(aside.Fd()))
 	defer also(&err, kernel.remove)
 	if err != nil {

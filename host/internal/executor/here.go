@@ -79,16 +79,11 @@ func (l *Launcher) runSwapped(ctx context.Context, h *inPlace, s *swap, v *veil,
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.Open(h.root)
+	root, aside, err := openPlain(h.root, r.Aside)
 	if err != nil {
-		return nil, failure("open root directory", h.root, err)
+		return nil, err
 	}
-	defer also(&err, root.Close)
-	aside, err := os.Open(r.Aside)
-	if err != nil {
-		return nil, failure("open directory", r.Aside, err)
-	}
-	defer also(&err, aside.Close)
+	defer also(&err, func() error { return errors.Join(root.Close(), aside.Close()) })
 	shown, err := lay(ctx, root, aside, p)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -71,4 +72,15 @@ func (l *Launcher) RunPlain(ctx context.Context, rung Rung, root Plain, p Proces
 		return l.runChroot(ctx, root, p)
 	}
 	return nil, fmt.Errorf("rung %q has no plain root file system", rung)
+}
+
+// openPlain opens a plain root file system and the directory beside it.
+func openPlain(root, aside string) (dir, beside *os.File, err error) {
+	if dir, err = os.Open(root); err != nil {
+		return nil, nil, failure("open root file system", root, err)
+	}
+	if beside, err = os.Open(aside); err != nil {
+		return nil, nil, errors.Join(failure("open directory", aside, err), dir.Close())
+	}
+	return dir, beside, nil
 }

@@ -42,16 +42,11 @@ func (l *Launcher) supervisedIn(ctx context.Context, what action, root Plain, p 
 	if err := errors.Join(supervisedOffers(p), chrootOffers(p)); err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(root.Dir)
+	dir, aside, err := openPlain(root.Dir, root.Aside)
 	if err != nil {
-		return nil, failure("open root file system", root.Dir, err)
+		return nil, err
 	}
-	defer also(&err, dir.Close)
-	aside, err := os.Open(root.Aside)
-	if err != nil {
-		return nil, failure("open directory", root.Aside, err)
-	}
-	defer also(&err, aside.Close)
+	defer also(&err, func() error { return errors.Join(dir.Close(), aside.Close()) })
 	if what == actionRun && p.Notice != nil {
 		l.missing.Do(func() { noticeMissing(p.Notice) })
 	}

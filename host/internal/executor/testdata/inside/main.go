@@ -88,6 +88,13 @@ func do(what string, args []string) error {
 		return undumpable()
 	case "links":
 		return links(args[0])
+	}
+	return change(what, args)
+}
+
+// change is what do does to files and to other processes.
+func change(what string, args []string) error {
+	switch what {
 	case "write":
 		return os.WriteFile(args[0], []byte(args[1]), 0o644)
 	case "append":
