@@ -375,6 +375,7 @@ func TestChurn(t *testing.T) {
 	t.Parallel()
 	p := newPlain(t)
 	stop, done := make(chan struct{}), make(chan error, 1)
+	beside := filepath.Join(t.TempDir(), "o")
 	go func() {
 		for i := 0; ; i++ {
 			select {
@@ -384,10 +385,12 @@ func TestChurn(t *testing.T) {
 			default:
 			}
 			at := filepath.Join(p.dir, fmt.Sprintf("churn/%d/%d", i%3, i%7))
-			name := filepath.Join(p.dir, "other/o") // of the size that it had: it has to be read
+			// Of the size that it had at each moment that it is there: it has to be read, and to shrink then would be an error.
+			name := filepath.Join(p.dir, "other/o")
 			err := errors.Join(os.MkdirAll(at, 0o755), os.WriteFile(at+"/x", []byte(fmt.Sprint(i)), 0o644),
 				os.RemoveAll(filepath.Join(p.dir, fmt.Sprintf("churn/%d", (i+1)%3))),
-				os.RemoveAll(name), os.WriteFile(name, []byte("o"), 0o644), os.Chtimes(name, time.Unix(1_600_000_000, 0), time.Unix(1_600_000_000, 0)))
+				os.RemoveAll(name), os.WriteFile(beside, []byte("o"), 0o644), os.Rename(beside, name),
+				os.Chtimes(name, time.Unix(1_600_000_000, 0), time.Unix(1_600_000_000, 0)))
 			if err != nil {
 				done <- err
 				return
