@@ -15,7 +15,7 @@ import (
 //   - The builder's memory, environment and descriptors cannot be read: it is not dumpable, and where it may change the bounding
 //     set it has a capability that the process lacks. The process has no CAP_SYS_PTRACE that would not mind.
 //   - The process has the standard descriptors alone, and no capability that Docker would not give it.
-//   - What it leaves running is killed.
+//   - What it leaves running is killed, also where it has killed its supervisor: see strays.go.
 
 // runInPlace runs a process with a plain directory in the place of the builder's own root directory.
 func (l *Launcher) runInPlace(ctx context.Context, root Plain, p Process) (_ []Shift, err error) {
@@ -35,7 +35,12 @@ func (l *Launcher) runInPlace(ctx context.Context, root Plain, p Process) (_ []S
 	if err != nil {
 		return nil, err
 	}
-	defer also(&err, v.lift)
+	defer also(&err, func() error {
+		if errors.Is(err, errStrays) {
+			return v.memory.Close() // they are at large
+		}
+		return v.lift()
+	})
 	s, err := h.swapIn(root)
 	if s == nil {
 		return nil, err

@@ -273,11 +273,16 @@ func hereCases() map[string]func(here) {
 			}
 		},
 		"background": func(h here) {
-			h.must(os.WriteFile("/workspace/lock", nil, 0o600))
+			h.must(os.WriteFile("/workspace/lock", nil, 0o644))
 			h.want("held", nil, "background", "/workspace/lock")
 			h.free("/workspace/lock")
+			if len(h.ids()) > 1 {
+				h.want("held", asUser, "background", "/workspace/lock")
+				h.free("/workspace/lock")
+			}
 			h.must(os.Remove("/workspace/lock"))
 		},
+		"unwatched": here.unwatched,
 		"cancel": func(h here) {
 			ctx, cancel := context.WithCancelCause(h.ctx)
 			h.ctx = ctx

@@ -7,7 +7,6 @@ func neverRows() []neverRow {
 		below   = admitted("found below `/.trowel`")
 		shared  = admitted("both are root's")
 		network = admitted("it has the container's network")
-		orphan  = admitted("both are root's")
 		getOut  = [5]neverAnswer{3: {possible: true, why: "there is nothing to get out of"}}
 		plugin  = [5]neverAnswer{4: {possible: true, why: "the builder has no right that RUN lacks"}}
 		device  = [5]neverAnswer{{}, {possible: true, why: onlyContainer}, {possible: true, why: onlyContainer}, {why: "by the container"}, {why: "by the container"}}
@@ -15,7 +14,7 @@ func neverRows() []neverRow {
 	for i := range 3 { // what else keeps a process from others in its PID or network namespace
 		network[i].before = "6.12"
 	}
-	watched, signals := orphan, shared
+	watched, signals := no, shared
 	for i := range 2 {
 		watched[i+1].before, signals[i+1].before = "6.12", "6.12"
 	}

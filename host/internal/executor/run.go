@@ -89,11 +89,11 @@ func (l *Launcher) start(ctx context.Context, o order, p Process, files []*os.Fi
 	defer runtime.UnlockOSThread()
 
 	cmd := stepCommand(ctx, out, append([]*os.File{self, spec, answerW}, files...))
-	release, err := isolate(cmd, o)
+	watcher, err := isolate(cmd, o)
 	if err != nil {
 		return errors.Join(err, answerW.Close(), out.abandon())
 	}
-	defer also(&err, release)
+	defer also(&err, watcher.release)
 	err = cmd.Start()
 	closeErr := answerW.Close()
 	if err != nil {
@@ -103,12 +103,17 @@ func (l *Launcher) start(ctx context.Context, o order, p Process, files []*os.Fi
 	recordErr := record.start(cmd.Process.Pid)
 	setupErr := receiveReport(answer)
 	waitErr := cmd.Wait()
+	watchErr := watcher.verdict() // before the output, which those who are left would keep open
 	outErr := errors.Join(out.wait(), recordErr, record.wait())
 	switch {
+	case errors.Is(watchErr, errStrays):
+		return watchErr
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case setupErr != nil:
 		return setupErr
+	case watchErr != nil:
+		return watchErr
 	}
 	return errors.Join(exitError(waitErr), outErr, closeErr)
 }
@@ -133,13 +138,19 @@ func stepCommand(ctx context.Context, out *output, files []*os.File) *exec.Cmd {
 	return cmd
 }
 
-// isolate gives a step its namespaces, or a supervisor that does. The result is called when the step is over.
-func isolate(cmd *exec.Cmd, o order) (func() error, error) {
-	if o.Process.Proc == ProcBound {
-		return supervised(cmd, o.lock, o.veil)
+// isolate gives a step its namespaces, or a supervisor that does.
+func isolate(cmd *exec.Cmd, o order) (*supervisor, error) {
+	if o.Process.Proc != ProcBound {
+		cmd.SysProcAttr.Cloneflags = cloneFlags(o)
+		return nil, nil //nolint:nilnil // it needs none
 	}
-	cmd.SysProcAttr.Cloneflags = cloneFlags(o)
-	return func() error { return nil }, nil
+	s, err := supervised(cmd, o.lock, o.veil)
+	if err == nil && o.Hidden != "" {
+		if s.strays, err = expectStrays(); err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}
+	return s, err
 }
 
 func cloneFlags(o order) uintptr {

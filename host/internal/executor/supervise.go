@@ -1,14 +1,14 @@
 package executor
 
 import (
-	"bytes"
+	"encoding/gob"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
+	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,40 +17,83 @@ import (
 // Without a PID namespace nothing ends a step's stray processes but this: the step's parent is a process of its own that
 // inherits every orphan among its descendants, kills what is left at the end, and does so too when the builder is gone.
 
-// supervised turns a step's command into one with a supervisor in between. The supervisor lives until release is called.
-// What it is to hold for as long comes after its own descriptors.
-func supervised(cmd *exec.Cmd, held ...*os.File) (release func() error, err error) {
-	life, hold, err := os.Pipe()
-	if err != nil {
+// supervisor is that process, as the builder has it. Its life ends when the builder lets go of hold, with a word if it is no
+// more than that, and it says how it has ended: a process of its user can kill it.
+type supervisor struct {
+	life, hold   *os.File // a pipe
+	ended, tells *os.File // another one
+	strays       *strays  // those that it would leave behind, where they are the builder's to find
+}
+
+// errUnwatched says that nobody watched over a process until its end.
+var errUnwatched = errors.New("the builder's process that watches over it was killed, by it or for want of memory")
+
+// supervised turns a step's command into one with a supervisor in between. What it is to hold until its end comes after its
+// own descriptors.
+func supervised(cmd *exec.Cmd, held ...*os.File) (_ *supervisor, err error) {
+	s := &supervisor{}
+	if s.life, s.hold, err = os.Pipe(); err != nil {
 		return nil, failure("create pipe", "", err)
 	}
+	if s.ended, s.tells, err = os.Pipe(); err != nil {
+		return nil, errors.Join(failure("create pipe", "", err), s.life.Close(), s.hold.Close())
+	}
 	cmd.Args[0] = argSupervise
-	cmd.ExtraFiles = append(cmd.ExtraFiles, life)
+	cmd.ExtraFiles = append(cmd.ExtraFiles, s.life, s.tells)
 	for _, f := range held {
 		if f != nil {
 			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 		}
 	}
 	// The kernel's signal would stop the supervisor alone.
-	cmd.Cancel = hold.Close
-	return func() error {
-		err := hold.Close()
-		if errors.Is(err, os.ErrClosed) {
-			err = nil // by a cancellation
+	cmd.Cancel = func() error {
+		_, err := s.hold.Write([]byte{0})
+		return errors.Join(err, s.hold.Close())
+	}
+	return s, nil
+}
+
+// verdict is called when the process is gone, and tells how it ended. If it could not say so it was killed, and what it has
+// left behind is ended here.
+func (s *supervisor) verdict() error {
+	if s == nil {
+		return nil
+	}
+	closeErr := s.tells.Close()
+	var got report
+	if err := gob.NewDecoder(s.ended).Decode(&got); err != nil {
+		return errors.Join(failure("watch over the process", "", errUnwatched), s.strays.end(), closeErr)
+	}
+	if got.Call != "" {
+		return errors.Join(got.error(), s.strays.end(), closeErr)
+	}
+	return closeErr
+}
+
+// release lets go of the process.
+func (s *supervisor) release() error {
+	if s == nil {
+		return nil
+	}
+	errs := []error{s.life.Close(), s.ended.Close(), s.strays.forget()}
+	for _, f := range []*os.File{s.hold, s.tells} {
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) { // by a cancellation, and by the verdict
+			errs = append(errs, err)
 		}
-		return errors.Join(err, life.Close())
-	}, nil
+	}
+	return errors.Join(errs...)
 }
 
 // superviseMain is that process.
 func superviseMain() {
 	runtime.LockOSThread()
 	say := newReporter(os.NewFile(reportFD, "report"))
-	status, err := supervise()
+	status, err := supervise(say)
 	if err != nil {
 		_ = say.fail(err) // to nobody, if the builder is gone
 		os.Exit(1)
 	}
+	_ = say.ready()
 	endAs(status)
 }
 
@@ -64,7 +107,8 @@ func endAs(status unix.WaitStatus) {
 	os.Exit(status.ExitStatus())
 }
 
-func supervise() (unix.WaitStatus, error) {
+// supervise tells by say why the step has not become its command, and thereafter how it ended.
+func supervise(say *reporter) (unix.WaitStatus, error) {
 	if err := Harden(); err != nil {
 		return 0, err
 	}
@@ -107,32 +151,42 @@ func supervise() (unix.WaitStatus, error) {
 	if err := letGo(o.Process.Recorder); err != nil {
 		return 0, err
 	}
-	if err := killWhenAlone(next); err != nil {
-		return 0, err
+	life, tells, veil := os.NewFile(next, "life"), os.NewFile(next+1, "tells"), next+3
+	// The builder reads the report to its end to know that the step has become the command.
+	if err := unix.Close(reportFD); err != nil {
+		return 0, failure("close report", "", err)
 	}
+	*say = *newReporter(tells)
+	w := watchLife(life)
 	status, err := reap(step)
-	if o.Hidden != "" && os.Getppid() != builder {
+	w.over.Store(true)
+	if o.Hidden != "" && (w.alone.Load() || os.Getppid() != builder) {
 		// Nobody else is there to do it; the lock has come with the descriptors.
 		err = errors.Join(err, (&inPlace{root: "/", dir: o.Hidden}).recover())
-		err = errors.Join(err, liftVeil(os.NewFile(next+2, "veil")))
+		err = errors.Join(err, liftVeil(os.NewFile(veil, "veil")))
 	}
 	return status, err
 }
 
-// killWhenAlone lets go of the report, which the builder reads to its end to know that the step has become the command, and
-// kills all children when the builder lets go of its end of the pipe life.
-func killWhenAlone(life uintptr) error {
-	held := os.NewFile(life, "life")
-	if err := unix.Close(reportFD); err != nil {
-		return failure("close report", "", err)
-	}
+// lifeline is what a supervisor knows of its builder.
+type lifeline struct {
+	alone atomic.Bool // the builder is gone; that it is no longer the parent may come later
+	over  atomic.Bool // there is nothing more to be killed
+}
+
+// watchLife kills all children when the builder lets go of its end of the pipe life, until it is over: what is to be done then
+// must not wait for it.
+func watchLife(life *os.File) *lifeline {
+	w := &lifeline{}
 	go func() {
-		_, _ = held.Read(make([]byte, 1))
-		for {
+		n, _ := life.Read(make([]byte, 1))
+		w.alone.Store(n == 0)
+		for !w.over.Load() {
 			_ = killChildren()
+			time.Sleep(time.Millisecond)
 		}
 	}()
-	return nil
+	return w
 }
 
 // peekOrder reads the order and leaves it for the step to be read again.
@@ -178,37 +232,13 @@ func reap(step int) (unix.WaitStatus, error) {
 
 // killChildren kills this process's children, whose own children it thereby inherits.
 func killChildren() error {
-	processes, err := os.ReadDir("/proc")
-	if err != nil {
-		return failure("list processes", "", err)
-	}
 	self := os.Getpid()
-	for _, p := range processes {
-		pid, err := strconv.Atoi(p.Name())
-		if err != nil {
-			continue
+	return eachProcess(func(p process) error {
+		if p.parent != self {
+			return nil
 		}
-		if parent, ok := parentOf(pid); ok && parent == self {
-			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-				return failure("kill process", fmt.Sprint(pid), err)
-			}
-		}
-	}
-	return nil
-}
-
-// parentOf reads the second field after the command's name, which may hold anything but ends at the last parenthesis.
-func parentOf(pid int) (int, bool) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, false
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 2 {
-		return 0, false
-	}
-	parent, err := strconv.Atoi(string(fields[1]))
-	return parent, err == nil
+		return kill(p.id)
+	})
 }
 
 // resetSignals gives every signal its default action back, also those that whoever started the builder had ignored. After

@@ -112,7 +112,11 @@ func change(what string, args []string) error {
 	case "interfaces":
 		return interfaces()
 	case "background":
-		return background(args[0])
+		return background(args[0], args[1:]...)
+	case "hop":
+		return hop()
+	case "unwatch":
+		return errors.Join(syscall.Kill(os.Getppid(), syscall.SIGKILL), syscall.Kill(os.Getpid(), syscall.SIGSTOP))
 	case "hold":
 		return hold(args[0])
 	case "escape":
@@ -245,11 +249,18 @@ func interfaces() error {
 	return err
 }
 
-// background leaves a process behind that holds the output and a lock.
-func background(lock string) error {
+// background leaves a process behind that holds the output and a lock. A user may be named.
+func background(lock string, user ...string) error {
 	cmd := exec.Command("/bin/inside", "hold", lock)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if len(user) > 0 {
+		id, err := strconv.ParseUint(user[0], 10, 32)
+		if err != nil {
+			return err
+		}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(id), Gid: uint32(id)}
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -266,6 +277,13 @@ func background(lock string) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// hop leaves a process behind that does the same without end, each time as another process.
+func hop() error {
+	cmd := exec.Command("/bin/inside", "hop")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd.Start()
 }
 
 // hold locks a file for as long as it lives.
