@@ -87,7 +87,7 @@ func (b *build) veiled() []string {
 		}
 	}
 	if home := os.Getenv("HOME"); home != "" {
-		for _, name := range []string{".aws/credentials", ".config/gcloud/application_default_credentials.json", ".netrc", ".git-credentials"} {
+		for _, name := range []string{".aws/credentials", ".config/containers/auth.json", ".config/gcloud/application_default_credentials.json", ".netrc", ".git-credentials"} {
 			paths = append(paths, filepath.Join(home, name))
 		}
 	}

@@ -2,7 +2,7 @@
 //
 // All of these count, the earlier ones first: the JSON in DOCKER_AUTH_CONFIG, the file that REGISTRY_AUTH_FILE names,
 // config.json in the directory that DOCKER_CONFIG names, ~/.docker/config.json, and containers/auth.json in
-// XDG_RUNTIME_DIR and in XDG_CONFIG_HOME. They are merged entry by entry: a registry that one of them does not name is looked for in the next.
+// XDG_RUNTIME_DIR and in XDG_CONFIG_HOME or else ~/.config. They are merged entry by entry: a registry that one of them does not name is looked for in the next.
 // Where entries are for a path in a registry ("registry.example.com/team"), the longest that fits decides.
 //
 // The files are read when a credential is asked for, and again each time, so that a file which is replaced during a

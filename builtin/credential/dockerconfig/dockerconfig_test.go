@@ -63,13 +63,14 @@ func TestSources(t *testing.T) {
 	write(t, filepath.Join(dir, "docker", "config.json"), auths("all", "3", "third", "3", "third-too", "3"))
 	write(t, filepath.Join(dir, "home", ".docker", "config.json"), auths("all", "4", "fourth", "4"))
 	write(t, filepath.Join(dir, "run", "containers", "auth.json"), auths("all", "5", "fifth", "5"))
+	write(t, filepath.Join(dir, "home", ".config", "containers", "auth.json"), auths("all", "6", "sixth", "6"))
 	environment := []string{
 		"DOCKER_AUTH_CONFIG=" + auths("all", "1", "first", "1"), "REGISTRY_AUTH_FILE=" + named,
 		"DOCKER_CONFIG=" + filepath.Join(dir, "docker"), "XDG_RUNTIME_DIR=" + filepath.Join(dir, "run"),
 	}
 	p := New(Config{Environment: environment, Home: filepath.Join(dir, "home")})
 	for registry, want := range map[string]string{
-		"all": "1", "first": "1", "second": "2", "third": "3", "third-too": "2", "fourth": "4", "fifth": "5", "sixth": "not mine",
+		"all": "1", "first": "1", "second": "2", "third": "3", "third-too": "2", "fourth": "4", "fifth": "5", "sixth": "6", "seventh": "not mine",
 	} {
 		if got := secretOf(t, p, registry); got != want {
 			t.Errorf("%s: %s, want %s", registry, got, want)

@@ -83,7 +83,11 @@ func (p *Provider) places() []place {
 	if dir := p.variables["XDG_RUNTIME_DIR"]; dir != "" {
 		all = append(all, place{filepath.Join(dir, "containers", "auth.json"), usual})
 	}
-	if dir := p.variables["XDG_CONFIG_HOME"]; dir != "" {
+	dir := p.variables["XDG_CONFIG_HOME"]
+	if dir == "" && p.config.Home != "" {
+		dir = filepath.Join(p.config.Home, ".config")
+	}
+	if dir != "" {
 		all = append(all, place{filepath.Join(dir, "containers", "auth.json"), usual})
 	}
 	return slices.CompactFunc(all, func(a, b place) bool { return filepath.Clean(a.path) == filepath.Clean(b.path) })

@@ -80,7 +80,17 @@ type layout struct {
 	files files
 }
 
-// find picks a manifest of index.json.
+// single says whether an index is of one image, under however many names.
+func single(index ocispec.Index) bool {
+	for _, m := range index.Manifests {
+		if m.Digest != index.Manifests[0].Digest {
+			return false
+		}
+	}
+	return true
+}
+
+// find picks a manifest of index.json. Without a tag it is the only one, or that which is tagged "latest".
 func (l *layout) find(tag string, want digest.Digest) (ocispec.Descriptor, error) {
 	index, err := l.index()
 	if err != nil {
@@ -100,7 +110,7 @@ func (l *layout) find(tag string, want digest.Digest) (ocispec.Descriptor, error
 			if m.Digest == want {
 				return m, nil
 			}
-		case tag == name && tag != "", tag == "" && (len(index.Manifests) == 1 || name == "latest"):
+		case tag == name && tag != "", tag == "" && (single(index) || name == "latest"):
 			return m, nil
 		}
 	}
