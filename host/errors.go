@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trowel-build/trowel/host/config"
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
 	"github.com/trowel-build/trowel/host/internal/registry"
 )
@@ -66,6 +67,14 @@ func Hint(err error) string {
 		return "make room there, or name a directory on another file system with --work-dir or TROWEL_WORK_DIR"
 	}
 	return ""
+}
+
+// RegistryCure is a setting of a registry that a failed build lacks, as far as anybody knows; its zero value if nobody does.
+func RegistryCure(err error) config.RegistryCure {
+	if e, ok := errors.AsType[*registry.Error](err); ok {
+		return e.Cure
+	}
+	return config.RegistryCure{}
 }
 
 // Printable makes text that may come from an image, a registry or a Dockerfile safe for a terminal: control characters

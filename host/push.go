@@ -189,15 +189,11 @@ func (p *pusher) name(ctx context.Context, repository registry.Repository, refs 
 	return nil
 }
 
-// immutable are the words of registries whose tags cannot be moved: there is no code for it.
-var immutable = []string{
-	"enabled tag immutability",                           // Google's
-	"cannot be overwritten because the tag is immutable", // Amazon's
-}
-
-// isImmutable says whether a tag could not be moved because its registry never lets it be.
+// isImmutable says whether a tag could not be moved because its registry never lets it be. There is no code for it, but the
+// registries that have such tags (Google's, Amazon's, Docker's, GitLab, Harbor) all say "immutable" or "immutability".
 func isImmutable(err error) bool {
-	return err != nil && slices.ContainsFunc(immutable, func(words string) bool { return strings.Contains(err.Error(), words) })
+	refusal, ok := errors.AsType[*registry.Error](err)
+	return ok && refusal.Status/100 == 4 && strings.Contains(strings.ToLower(refusal.Message), "immutab")
 }
 
 func staysAsItWas(ref registry.Reference, err error) Event {

@@ -71,9 +71,13 @@ func (p program) execute(ctx context.Context, o *executorFlags) error {
 		return failedRun{err, code}
 	}
 	if err != nil || done == inNamespace || o.dryrun {
-		return err
+		return inKanikosWords(err)
 	}
-	return errors.Join(o.destinationFlags.report(ctx, result, p.getenv), p.printDigest(result))
+	pushed := p.getenv("BUILDER_OUTPUT")
+	if o.noPush {
+		pushed = ""
+	}
+	return errors.Join(o.destinationFlags.report(ctx, result, pushed), p.printDigest(result))
 }
 
 func (p program) printDigest(result host.Result) error {

@@ -39,7 +39,7 @@ func (p program) executorPush(ctx context.Context, o *executorPush, from string)
 	if len(o.destinations) == 0 {
 		return usageError{errors.New("push needs a --destination")}
 	}
-	if err := o.kanikoLog.check(); err != nil {
+	if err := errors.Join(o.kanikoLog.check(), o.destinationFlags.check()); err != nil {
 		return err
 	}
 	info, err := os.Stat(from)
@@ -78,9 +78,9 @@ func (p program) executorPush(ctx context.Context, o *executorPush, from string)
 		r.Destination = to
 		copied, err := host.Copy(ctx, r)
 		if err != nil {
-			return errors.Join(err, show.Close())
+			return inKanikosWords(errors.Join(err, show.Close()))
 		}
 		result.Digest = copied.Digest
 	}
-	return errors.Join(show.Close(), o.report(ctx, result, p.getenv), p.printDigest(result))
+	return errors.Join(show.Close(), o.report(ctx, result, p.getenv("BUILDER_OUTPUT")), p.printDigest(result))
 }

@@ -163,6 +163,20 @@ func (r *registryFlags) applyCertificates(change func(string, func(*config.Regis
 	return nil
 }
 
+// inKanikosWords has an error's hint name a flag where it would name a setting of trowel.toml.
+func inKanikosWords(err error) error {
+	cure := host.RegistryCure(err)
+	switch cure.Setting {
+	case config.CureAuthority:
+		return hinted{err, fmt.Sprintf("trust its authority with --registry-certificate %s=FILE, or take any certificate with --skip-tls-verify-registry %[1]s", cure.Host)}
+	case config.CureTLS:
+		return hinted{err, fmt.Sprintf("if that is meant to be, give --insecure-registry %s", cure.Host)}
+	case config.CureClientCert:
+		return hinted{err, fmt.Sprintf("if it wants a certificate, give --registry-client-cert %s=CERTIFICATE,KEY", cure.Host)}
+	}
+	return err
+}
+
 // trust is how a connection is protected where it was now and the flags ask for less.
 func trust(now config.TLSMode, insecure, unverified bool) config.TLSMode {
 	switch {

@@ -17,8 +17,20 @@ import (
 	"github.com/trowel-build/trowel/host"
 )
 
-// report writes the files that say what was built.
-func (d *destinationFlags) report(ctx context.Context, result host.Result, getenv func(string) string) error {
+// check refuses what would be taken for the name of a file and is an address.
+func (d *destinationFlags) check() error {
+	for _, f := range []struct{ flag, to string }{
+		{"digest-file", d.digestFile}, {"image-name-with-digest-file", d.nameDigestFile}, {"image-name-tag-with-digest-file", d.tagDigestFile},
+	} {
+		if scheme, _, ok := strings.Cut(f.to, "://"); ok && scheme != "https" {
+			return usageError{fmt.Errorf("--%s %s://…: want a file or an https address", f.flag, scheme)}
+		}
+	}
+	return nil
+}
+
+// report writes the files that say what was built, and one below builderOutput, if that is named, for Cloud Build.
+func (d *destinationFlags) report(ctx context.Context, result host.Result, builderOutput string) error {
 	var named, tagged, images bytes.Buffer
 	for _, destination := range d.destinations {
 		n, err := host.ParseName(destination)
@@ -52,8 +64,8 @@ func (d *destinationFlags) report(ctx context.Context, result host.Result, geten
 			return fmt.Errorf("write --%s: %w", f.flag, err)
 		}
 	}
-	if dir := getenv("BUILDER_OUTPUT"); dir != "" {
-		if err := os.WriteFile(filepath.Join(dir, "images"), images.Bytes(), 0o644); err != nil {
+	if builderOutput != "" {
+		if err := os.WriteFile(filepath.Join(builderOutput, "images"), images.Bytes(), 0o644); err != nil {
 			return fmt.Errorf("write the images below BUILDER_OUTPUT: %w", err)
 		}
 	}

@@ -35,7 +35,7 @@ func (j *executorJob) close() error {
 
 // executorJob turns kaniko's flags into a request: those that build has become build's, the rest is put into the request.
 func (p program) executorJob(o *executorFlags) (*executorJob, error) {
-	if err := o.check(); err != nil {
+	if err := errors.Join(o.check(), o.destinationFlags.check()); err != nil {
 		return nil, err
 	}
 	environment := p.environ()

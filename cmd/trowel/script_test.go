@@ -56,25 +56,26 @@ func TestScripts(t *testing.T) {
 		Condition:          s.condition,
 		RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"mkbase":    s.makeBase,
-			"mkindex":   makeIndex,
-			"mkdocker":  makeDocker,
-			"mkplugin":  s.makePlugin,
-			"mktrowel":  makeTrowel,
-			"lesson":    openLesson,
-			"freeport":  freePort,
-			"listening": waitListening,
-			"guard":     guard,
-			"terminate": terminate,
-			"web":       serveWeb,
-			"remember":  remember,
-			"fill":      fill,
-			"sshkey":    makeKey,
-			"mtime":     setModTime,
-			"flip":      flip,
-			"running":   running,
-			"nomount":   noMount,
-			"noentries": noEntries,
+			"mkbase":     s.makeBase,
+			"mkindex":    makeIndex,
+			"mkdocker":   makeDocker,
+			"mkplugin":   s.makePlugin,
+			"mktrowel":   makeTrowel,
+			"lesson":     openLesson,
+			"freeport":   freePort,
+			"listening":  waitListening,
+			"guard":      guard,
+			"terminate":  terminate,
+			"web":        serveWeb,
+			"mkregistry": makeRegistry,
+			"remember":   remember,
+			"fill":       fill,
+			"sshkey":     makeKey,
+			"mtime":      setModTime,
+			"flip":       flip,
+			"running":    running,
+			"nomount":    noMount,
+			"noentries":  noEntries,
 		},
 	})
 }
@@ -100,6 +101,7 @@ func (s *scenarios) setup(env *testscript.Env) error {
 			return err
 		}
 	}
+	env.Values[keyServers{}] = &servers{}
 	env.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
 	env.Setenv("HOME", home)
 	env.Setenv("TMPDIR", temporary)

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -26,6 +27,7 @@ import (
 //	/stubborn/F  with a tag, and deaf to conditions      /to/F      leads to /plain/F
 //	/secret/F  for who sends "Bearer swordfish"          /away/F    leads to /secret/F of another server
 //	/broken/F  breaks off in the middle, the first time  /git/R     the repository R, as git serves it
+//	/put/F     becomes a file F that is sent there with PUT and the query ?signature=swordfish
 //	/private/R the same, for the user x-access-token with the password swordfish
 func serveWeb(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 1, "web [-tls] DIR")
@@ -75,6 +77,8 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(seen, r, "/plain/"+name, http.StatusFound)
 	case "away":
 		http.Redirect(seen, r, w.other+"/secret/"+name, http.StatusFound)
+	case "put":
+		w.put(seen, r, name)
 	case "git", "private":
 		w.git(seen, r, how)
 	default:
@@ -114,6 +118,20 @@ func (w *web) file(rw http.ResponseWriter, r *http.Request, how, name string) {
 		panic(http.ErrAbortHandler)
 	}
 	http.ServeContent(rw, r, "", at, strings.NewReader(string(content)))
+}
+
+func (w *web) put(rw http.ResponseWriter, r *http.Request, name string) {
+	if r.Method != http.MethodPut || r.URL.Query().Get("signature") != "swordfish" {
+		rw.WriteHeader(http.StatusForbidden)
+		return
+	}
+	text, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.dir, filepath.FromSlash(filepath.Clean("/"+name))), text, 0o644)
+	}
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+	}
 }
 
 // first says whether a file is asked for the first time.

@@ -58,7 +58,7 @@ warmer, this program is that command.`,
 		Example: `  warmer --cache-dir /cache --image debian:12 --image golang:1.26
   warmer --dockerfile Dockerfile`,
 		Args: kanikoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.warm(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return inKanikosWords(p.warm(cmd.Context(), o)) },
 	}
 	o.register(cmd.Flags())
 	return cmd

@@ -30,6 +30,16 @@ const FileName = "trowel.toml"
 // Registry says how one registry is reached.
 type Registry = registry.Settings
 
+// RegistryCure is a setting of a registry that something failed for want of.
+type RegistryCure = registry.Cure
+
+// The settings that can be wanting.
+const (
+	CureTLS        = registry.CureTLS
+	CureAuthority  = registry.CureAuthority
+	CureClientCert = registry.CureClientCert
+)
+
 // TLSMode says how the connection to a registry is protected.
 type TLSMode = registry.TLSMode
 

@@ -61,7 +61,7 @@ func (h *host) wrap(ctx context.Context, t task, r *request, err error) error {
 		h.explain(ctx, r, wrapped)
 	}
 	if network, ok := errors.AsType[*networkError](err); ok {
-		wrapped.Hint = network.hint
+		wrapped.Hint, wrapped.Cure = network.hint, network.cure
 	}
 	return wrapped
 }

@@ -31,9 +31,26 @@ type Error struct {
 	Message string // the registry's words, shortened
 	Hint    string // what the user can do about it; not part of the error's text
 	Err     error  // the cause, where it is not the status
+	Cure    Cure   // what the hint is about, for who has other words for it
 
 	retryAfter time.Duration
 }
+
+// Cure is a setting that a failed request could do with, of the registry that the host is.
+type Cure struct {
+	Host    string
+	Setting Setting
+}
+
+// Setting is a setting of a registry, by its key in trowel.toml.
+type Setting string
+
+// The settings that a failed request may lack.
+const (
+	CureTLS        Setting = "tls"
+	CureAuthority  Setting = "ca"
+	CureClientCert Setting = "client-cert"
+)
 
 // Error returns the text, such as `pull manifest "docker.io/library/x:1": not found (MANIFEST_UNKNOWN: no such tag)`.
 func (e *Error) Error() string {
@@ -94,7 +111,7 @@ func (h *host) refusal(resp *http.Response, op, ref string) *Error {
 		for _, secret := range secretsOf(resp.Request.Header.Get("Authorization")) {
 			e.Message = redact(e.Message, secret)
 		}
-		e.Code, e.Message = tidy(e.Code, 60), tidy(e.Message, 300)
+		e.Code, e.Message = tidy(e.Code, 60), tidy(e.Message, 600)
 	}
 	if resp.StatusCode == http.StatusTooManyRequests && h.name == dockerHub {
 		e.Hint = "Docker Hub limits pulls: log in, or set a mirror under [registry.\"docker.io\"] in trowel.toml"

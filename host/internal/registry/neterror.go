@@ -16,6 +16,7 @@ import (
 type networkError struct {
 	text    string
 	hint    string
+	cure    Cure
 	passing bool // a repetition may succeed
 	err     error
 }
@@ -66,6 +67,7 @@ func describeTLSError(host string, err error) error {
 		return &networkError{
 			text: host + " speaks plain HTTP, not HTTPS",
 			hint: fmt.Sprintf("if that is meant to be, set tls = \"off\" under [registry.%q] in trowel.toml", host),
+			cure: Cure{host, CureTLS},
 			err:  err,
 		}
 	}
@@ -73,6 +75,7 @@ func describeTLSError(host string, err error) error {
 		return &networkError{
 			text: "verify the certificate of " + host + ": " + certificateCause(verify.Err),
 			hint: fmt.Sprintf("name the authority's certificate as ca under [registry.%q] in trowel.toml", host),
+			cure: Cure{host, CureAuthority},
 			err:  err,
 		}
 	}
@@ -81,6 +84,7 @@ func describeTLSError(host string, err error) error {
 		return &networkError{
 			text: "set up TLS with " + host + ": it answered \"" + alert + "\"",
 			hint: fmt.Sprintf("if it wants a certificate, set client-cert and client-key under [registry.%q] in trowel.toml", host),
+			cure: Cure{host, CureClientCert},
 			err:  err,
 		}
 	}

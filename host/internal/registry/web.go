@@ -68,7 +68,7 @@ func (c *Client) follow(ctx context.Context, r WebRequest) (*http.Response, *url
 	fail := func(err error) (*http.Response, *url.URL, error) {
 		e := &Error{Op: "fetch", Ref: ShownURL(r.URL), Err: err}
 		if network, ok := errors.AsType[*networkError](err); ok {
-			e.Hint = network.hint
+			e.Hint, e.Cure = network.hint, network.cure
 		}
 		if errors.Is(err, context.Canceled) {
 			return nil, nil, err
