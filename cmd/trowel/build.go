@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,9 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trowel-build/trowel/builtin/cache/export"
 	"github.com/trowel-build/trowel/builtin/cache/local"
 	"github.com/trowel-build/trowel/host"
 	"github.com/trowel-build/trowel/host/config"
+	"github.com/trowel-build/trowel/sdk"
 )
 
 func (p program) buildCommand() *cobra.Command {
@@ -93,7 +96,10 @@ func (p program) perform(ctx context.Context, f *buildFlags, settings config.Con
 	if err != nil {
 		return here, err
 	}
-	err = errors.Join(do(request), open.close(ctx))
+	if err = do(request); err == nil {
+		open.export(ctx)
+	}
+	err = errors.Join(err, open.close(ctx))
 	code, again, inner := p.inUserNamespace(ctx, err, rewind)
 	switch {
 	case !again:
@@ -109,6 +115,10 @@ type opened struct {
 	cache   *local.Cache
 	show    *host.Progress
 	plugins *plugged
+
+	exports []sdk.Cache      // of --cache-to
+	sources []*export.Source // that they are given what was found in
+	closers []io.Closer
 }
 
 // open opens what the request needs beside its values: progress, caches and plugins.
@@ -126,14 +136,23 @@ func (p program) open(ctx context.Context, f *buildFlags, settings config.Config
 		return nil, usageError{err}
 	}
 	r.Progress = o.show
-	o.plugins, err = p.plugIn(ctx, f, settings, r)
-	return o, err
+	if err = o.flagCaches(f, settings, r); err != nil {
+		return nil, err
+	}
+	if o.plugins, err = p.plugIn(ctx, f, settings, r); err != nil {
+		return nil, err
+	}
+	o.watch(r)
+	return o, nil
 }
 
 func (o *opened) close(ctx context.Context) error {
 	var errs []error
 	if o.plugins != nil {
 		errs = append(errs, o.plugins.close(ctx))
+	}
+	for _, c := range o.closers {
+		errs = append(errs, c.Close())
 	}
 	if o.show != nil {
 		errs = append(errs, o.show.Close())

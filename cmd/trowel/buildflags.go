@@ -17,6 +17,7 @@ type buildFlags struct {
 	tags, buildArgs, contexts                          []string
 	labels, annotations, outputs                       []string
 	noCacheFor, addHosts                               []string
+	cacheFrom, cacheTo                                 []string
 	secrets, ssh, allow, ulimits                       []string
 	progress, metadataFile, iidFile                    string
 	config, cacheDir, workDir, isolation, minIsolation string
@@ -52,6 +53,8 @@ func (f *buildFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.ssh, "ssh", nil, "give the build an SSH agent, or keys: `default|ID[=SOCKET|KEY[,KEY]]`")
 	flags.BoolVar(&f.noCache, "no-cache", false, "build every step anew; what is built is stored all the same")
 	flags.StringSliceVar(&f.noCacheFor, "no-cache-filter", nil, "build the steps of these `STAGES` anew")
+	flags.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache as well: `REPOSITORY[:TAG]`, type=registry,ref=REPOSITORY[:TAG] or type=local,src=DIR; may be repeated")
+	flags.StringArrayVar(&f.cacheTo, "cache-to", nil, "give this cache all that the next build needs: `REPOSITORY[:TAG]`, type=registry,ref=REPOSITORY[:TAG] or type=local,dest=DIR; may be repeated")
 	flags.Bool("pull", false, "accepted; the tags of base images are always looked up anew")
 	flags.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, tty, plain, quiet or rawjson")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress, only the image's digest")
@@ -88,8 +91,6 @@ var refused = []struct {
 }{
 	{name: "attest", reason: "attestations are not made yet", harmless: []string{"type=provenance,disabled=true", "type=sbom,disabled=true"}},
 	{name: "builder", reason: "there is no builder to choose: Trowel builds in its own process"},
-	{name: "cache-from", reason: "cache backends other than the local one are not there yet: use --cache-dir"},
-	{name: "cache-to", reason: "cache backends other than the local one are not there yet: use --cache-dir"},
 	{name: "cgroup-parent", reason: "RUN stays in the builder's control group"},
 	{name: "compress", reason: "it concerns the transfer to a daemon, and there is none", isBool: true},
 	{name: "cpu-period", reason: "RUN stays in the builder's control group: limit the job"},

@@ -31,7 +31,7 @@ func (in *plugged) native(spec plugin.Spec, r *host.Request) (plugin.Cache, bool
 	if err != nil {
 		return plugin.Cache{}, true, fmt.Errorf("config: max-age %q: want a duration such as 336h", age)
 	}
-	repository, backend, err := openRegistryCache(name, maxAge, r)
+	repository, backend, err := openRegistryCache(repositoryCache{name: name, maxAge: maxAge}, r)
 	if err != nil {
 		return plugin.Cache{}, true, err
 	}
@@ -39,15 +39,21 @@ func (in *plugged) native(spec plugin.Spec, r *host.Request) (plugin.Cache, bool
 	return plugin.Cache{Backend: backend, Repository: name}, true, nil
 }
 
+// repositoryCache says which cache in a registry is meant.
+type repositoryCache struct {
+	name, scope string        // the repository, and which of the caches in it
+	maxAge      time.Duration // 0: any
+}
+
 // openRegistryCache opens the cache in a repository. The repository is to be closed.
-func openRegistryCache(name string, maxAge time.Duration, r *host.Request) (*host.Repository, *registry.Cache, error) {
+func openRegistryCache(c repositoryCache, r *host.Request) (*host.Repository, *registry.Cache, error) {
 	repository, err := host.OpenRepository(host.RepositoryAccess{
-		Name: name, Registries: r.Registries, DefaultRegistry: r.DefaultRegistry, RegistryAttempts: r.RegistryAttempts,
+		Name: c.name, Registries: r.Registries, DefaultRegistry: r.DefaultRegistry, RegistryAttempts: r.RegistryAttempts,
 		Proxy: r.Proxy, Credentials: r.Credentials, UserAgent: r.UserAgent,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	backend, err := registry.New(registry.Config{Repository: repository, MaxAge: maxAge})
+	backend, err := registry.New(registry.Config{Repository: repository, Scope: c.scope, MaxAge: c.maxAge})
 	return repository, backend, err
 }

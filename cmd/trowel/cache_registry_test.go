@@ -51,7 +51,7 @@ func (r *requests) take() map[string]int {
 // registryCache opens the cache in a repository of a registry.
 func registryCache(t *testing.T, address string, maxAge time.Duration) *registry.Cache {
 	t.Helper()
-	repository, cache, err := openRegistryCache(address+"/team/cache", maxAge, &host.Request{})
+	repository, cache, err := openRegistryCache(repositoryCache{name: address + "/team/cache", maxAge: maxAge}, &host.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}

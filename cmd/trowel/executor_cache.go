@@ -89,7 +89,7 @@ func (o *executorFlags) openRepository(j *executorJob, c *host.Cache, name strin
 		}
 		r.Registries = all
 	}
-	repository, backend, err := openRegistryCache(name, o.cacheTTL, &r)
+	repository, backend, err := openRegistryCache(repositoryCache{name: name, maxAge: o.cacheTTL}, &r)
 	if err != nil {
 		return err
 	}

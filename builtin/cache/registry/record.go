@@ -52,9 +52,12 @@ type manifest struct {
 	Annotations   map[string]string `json:"annotations"`
 }
 
-func tagOf(key sdk.Key) string {
+// validScope is what leaves room for the rest of a tag, which may have 128 characters.
+var validScope = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,55}$`)
+
+func (c *Cache) tagOf(key sdk.Key) string {
 	sum := sha256.Sum256([]byte(key))
-	return tagPrefix + hex.EncodeToString(sum[:])
+	return c.prefix + hex.EncodeToString(sum[:])
 }
 
 var validKey = regexp.MustCompile(`^[a-z0-9/:-]+$`)
@@ -73,7 +76,7 @@ func (c *Cache) GetRecords(ctx context.Context, keys []sdk.Key) ([]sdk.Record, e
 	wanted := slices.Compact(slices.Sorted(slices.Values(keys)))
 	wanted = slices.DeleteFunc(wanted, func(k sdk.Key) bool { return checkKey(k) != nil })
 	err := each(ctx, wanted, func(ctx context.Context, key sdk.Key) error {
-		raw, err := c.repository.Manifest(ctx, tagOf(key))
+		raw, err := c.repository.Manifest(ctx, c.tagOf(key))
 		if errors.Is(err, sdk.ErrNotFound) {
 			return nil
 		}
@@ -144,7 +147,7 @@ func (c *Cache) PutRecords(ctx context.Context, records []sdk.Record) error {
 	return each(ctx, current, func(ctx context.Context, r sdk.Record) error {
 		raw, err := json.Marshal(c.manifestOf(r, empty))
 		if err == nil {
-			err = c.repository.PutManifest(ctx, tagOf(r.Key), manifestType, raw)
+			err = c.repository.PutManifest(ctx, c.tagOf(r.Key), manifestType, raw)
 		}
 		if err != nil {
 			return fmt.Errorf("put record %q: %w", r.Key, err)

@@ -5,6 +5,8 @@
 // collection keeps what a record needs, and a look-up takes one request, which tells of the blobs as well. Other tags of
 // the repository, such as those of kaniko's cache, are left alone.
 //
+// With a scope, tags begin with that: "main-trowel-…" is another cache in the same repository.
+//
 //	registry.go  what a repository has to offer    record.go  records as manifests    blob.go  blobs
 package registry
 
@@ -46,12 +48,14 @@ type Repository interface {
 // Config says where the cache is and how long its records hold.
 type Config struct {
 	Repository Repository
+	Scope      string        // tells caches in one repository apart: it stands before the tags of its records
 	MaxAge     time.Duration // of a record that is believed; 0 means any
 }
 
 // Cache is a cache in a repository.
 type Cache struct {
 	repository Repository
+	prefix     string // of its tags
 	maxAge     time.Duration
 	now        func() time.Time
 
@@ -67,7 +71,14 @@ func New(config Config) (*Cache, error) {
 	if config.MaxAge < 0 {
 		return nil, fmt.Errorf("open registry cache: the age of %s is negative", config.MaxAge)
 	}
-	return &Cache{repository: config.Repository, maxAge: config.MaxAge, now: time.Now, sizes: map[sdk.Digest]int64{}}, nil
+	prefix := tagPrefix
+	if config.Scope != "" {
+		if !validScope.MatchString(config.Scope) {
+			return nil, fmt.Errorf("open registry cache: %q cannot stand before the tags of its records: at most 56 letters, digits, '.', '_' and '-' can", config.Scope)
+		}
+		prefix = config.Scope + "-" + tagPrefix
+	}
+	return &Cache{repository: config.Repository, prefix: prefix, maxAge: config.MaxAge, now: time.Now, sizes: map[sdk.Digest]int64{}}, nil
 }
 
 var _ sdk.Cache = (*Cache)(nil)
