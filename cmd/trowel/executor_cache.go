@@ -63,7 +63,7 @@ func (o *executorFlags) cacheRepository() (string, error) {
 	}
 	n, err := host.ParseName(o.destinations[0])
 	if err != nil {
-		return "", usageError{fmt.Errorf("--destination: %w", err)}
+		return "", badDestination(o.destinations[0], err)
 	}
 	return n.Repository() + "/cache", nil
 }

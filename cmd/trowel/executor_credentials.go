@@ -93,6 +93,9 @@ func (g *gitlabJob) Credential(ctx context.Context, request sdk.CredentialReques
 		if credential.Secret != "{{secret:"+name+"}}" {
 			continue
 		}
+		if name == "job" && strings.Contains("/"+request.Repository, "/dependency_proxy/containers/") {
+			variables = append([]string{"CI_DEPENDENCY_PROXY_PASSWORD"}, variables...) // that of another user, maybe
+		}
 		for _, v := range variables {
 			if value := os.Getenv(v); value != "" {
 				credential.Secret = value

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -79,20 +80,20 @@ func (r *registryFlags) apply(settings map[string]config.Registry, pushed []stri
 	if err := r.applyCertificates(change); err != nil {
 		return nil, config.Registry{}, err
 	}
-	others := config.Registry{TLS: trust("", r.insecurePull, r.skipVerifyPull)}
+	others := config.Registry{TLS: trust("", "", r.insecurePull, r.skipVerifyPull)}
 	for _, name := range r.unverified {
-		change(registryName(name), func(s *config.Registry) { s.TLS = trust(s.TLS, false, true) })
+		change(registryName(name), func(s *config.Registry) { s.TLS = trust(registryName(name), s.TLS, false, true) })
 	}
 	for _, name := range r.insecureHosts {
-		change(registryName(name), func(s *config.Registry) { s.TLS = trust(s.TLS, true, false) })
+		change(registryName(name), func(s *config.Registry) { s.TLS = trust(registryName(name), s.TLS, true, false) })
 	}
 	for _, name := range pushed {
 		n, err := host.ParseName(name)
 		if err != nil {
-			return nil, config.Registry{}, usageError{fmt.Errorf("--destination: %w", err)}
+			return nil, config.Registry{}, badDestination(name, err)
 		}
 		change(n.Registry, func(s *config.Registry) {
-			s.TLS = trust(s.TLS, r.insecure, r.skipVerify)
+			s.TLS = trust(n.Registry, s.TLS, r.insecure, r.skipVerify)
 			if s.TLS == "" && others.TLS != "" && !onThisMachine(n.Registry) {
 				s.TLS = config.TLSVerify // what holds for pulls does not for pushes
 			}
@@ -101,7 +102,7 @@ func (r *registryFlags) apply(settings map[string]config.Registry, pushed []stri
 	if others.TLS != "" {
 		for name, s := range all {
 			if s.TLS == "" && (s.CA == "" && s.ClientCert == "") {
-				s.TLS = others.TLS
+				s.TLS = trust(name, "", r.insecurePull, r.skipVerifyPull)
 				all[name] = s
 			}
 		}
@@ -177,10 +178,27 @@ func inKanikosWords(err error) error {
 	return err
 }
 
-// trust is how a connection is protected where it was now and the flags ask for less.
-func trust(now config.TLSMode, insecure, unverified bool) config.TLSMode {
+// badDestination says what is wrong with a destination. Most are wrong because a variable of the job is not what it was
+// taken for.
+func badDestination(name string, err error) error {
+	wrong := fmt.Errorf("--destination: %w", err)
+	_, tag, _ := strings.Cut(name[strings.IndexByte(name, '/')+1:], ":")
 	switch {
-	case insecure:
+	case name == "":
+		return usageError{hinted{errors.New("--destination is empty"), "is a variable of the job not set?"}}
+	case strings.HasSuffix(name, ":"):
+		return usageError{hinted{wrong, "there is no tag after the colon: is a variable of the job not set? CI_COMMIT_TAG of GitLab is for pipelines of tags alone"}}
+	case strings.Contains(tag, "/"):
+		return usageError{hinted{wrong, "a tag cannot have a slash: GitLab has CI_COMMIT_REF_SLUG for names of branches"}}
+	}
+	return usageError{wrong}
+}
+
+// trust is how a connection to a registry is protected where it was now and the flags ask for less. One on this machine may
+// have no certificate at all, unless its name is empty: it is any.
+func trust(name string, now config.TLSMode, insecure, unverified bool) config.TLSMode {
+	switch {
+	case insecure, unverified && now == "" && onThisMachine(name):
 		return config.TLSInsecure
 	case unverified && now != config.TLSInsecure && now != config.TLSOff:
 		return config.TLSSkip
@@ -188,8 +206,10 @@ func trust(now config.TLSMode, insecure, unverified bool) config.TLSMode {
 	return now
 }
 
-// registryName is a registry as trowel.toml names it.
+// registryName is a registry as trowel.toml names it; of an address it is the host.
 func registryName(name string) string {
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "https://"), "http://")
+	name, _, _ = strings.Cut(name, "/")
 	switch name {
 	case "index.docker.io", "registry-1.docker.io":
 		return "docker.io"

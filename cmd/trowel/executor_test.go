@@ -124,6 +124,8 @@ func TestExecutorRegistries(t *testing.T) {
 		{"--insecure --skip-tls-verify", []string{"r.example.com/a:1"}, settings{"r.example.com": {TLS: "insecure"}}, ""},
 		{"--insecure-pull", []string{"r.example.com/a:1", "localhost:5000/x"}, settings{"r.example.com": {TLS: "verify"}, "localhost:5000": {TLS: "insecure"}}, "insecure"},
 		{"--skip-tls-verify-pull", nil, settings{}, "skip"},
+		{"--skip-tls-verify-registry localhost:5000 --skip-tls-verify", []string{"127.0.0.1:5000/x", "r.example.com/x"}, settings{"localhost:5000": {TLS: "insecure"}, "127.0.0.1:5000": {TLS: "insecure"}, "r.example.com": {TLS: "skip"}}, ""},
+		{"--insecure-registry http://a:5000/v2/ --registry-certificate https://b=/ca.pem", nil, settings{"a:5000": {TLS: "insecure"}, "b": {CA: "/ca.pem"}}, ""},
 		{"--insecure-registry a:5000 --skip-tls-verify-registry b", nil, settings{"a:5000": {TLS: "insecure"}, "b": {TLS: "skip"}}, ""},
 		{"--registry-certificate a=/ca.pem --registry-client-cert a=/c.pem,/k.pem", nil, settings{"a": {CA: "/ca.pem", ClientCert: "/c.pem", ClientKey: "/k.pem"}}, ""},
 		{"--registry-mirror m1 --registry-mirror=m2/hub", nil, settings{"docker.io": {Mirrors: []string{"m1", "m2/hub"}}}, ""},

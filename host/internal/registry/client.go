@@ -154,12 +154,17 @@ func (c *Client) host(name string) (*host, error) {
 	return h, nil
 }
 
-// settings are those of a registry.
+// settings are those of a registry. That no certificate is to be verified, where it is said of all, is no reason to demand one
+// of a registry on this machine.
 func (c *Client) settings(name string) Settings {
 	if s, ok := c.options.Registries[name]; ok {
 		return s
 	}
-	return c.options.Default
+	s := c.options.Default
+	if s.TLS == TLSSkip && isLoopback(name) {
+		s.TLS = TLSInsecure
+	}
+	return s
 }
 
 // source is a place to pull a repository from: its registry, or a mirror of it.
