@@ -47,7 +47,7 @@ race: ## run the tests under the race detector (needs a C compiler)
 e2e: ## as root on a Debian-like machine: real registry, BuildKit as oracle, Docker engine; installs what it needs
 	$(GO) test -tags e2e -count 1 -timeout 60m -skip '^TestOracle$$|^TestEndToEnd$$/^projects$$' ./testdata/e2e/...
 	$(GO) test -tags e2e -count 1 -timeout 15m ./host/internal/registry/... ./host/internal/output/... ./host/internal/git/...
-	$(GO) test -tags e2e -count 1 -timeout 15m -run 'Everywhere|HostileNumber' ./cmd/trowel
+	$(GO) test -tags e2e -count 1 -timeout 15m -run 'Everywhere|HostileNumber|CorpusAsOthers' ./cmd/trowel
 
 oracle: ## as root on a Debian-like machine: have BuildKit write the golden files of testdata/dockerfiles (CASES='pattern')
 	$(GO) test -tags e2e -count 1 -timeout 20m -run '^TestOracle$$' ./testdata/e2e -update -cases '$(or $(CASES),*)'

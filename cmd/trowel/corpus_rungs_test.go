@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,30 +37,50 @@ func (d difference) leaveOut(g *corpus.Golden) {
 	}
 }
 
-// otherwise lists the cases of the corpus that a rung cannot build to the same image.
+// otherwise lists the cases of the corpus that a rung, or a user with one ID, cannot build to the same image.
 var otherwise = map[string]map[string]difference{
-	"chroot": {
-		"scope-hostname":     {why: noHostName, files: []string{"/name"}},
-		"29-run-environment": {why: noHostName, files: []string{"/tmp/env"}},
-		"instr-run-network":  {why: "a process without a network takes a namespace", refuses: "cut off the network"},
-		"instr-run-security-granted": {
-			why: "the builder's privileges take namespaces", refuses: "give the builder's privileges",
-		},
+	userOneID: {
+		"mount-cache":                {why: shownRoot, files: []string{"/out-owner"}},
+		"mount-secret":               {why: shownRoot, files: []string{"/out-looks"}},
+		"mount-ssh-owner":            {why: shownRoot, files: []string{"/out/group", "/out/owned", "/out/owner"}},
+		"instr-run-security-granted": {why: "owners are recorded by a seccomp filter", refuses: `grep -q "^Seccomp:.0"`},
+	},
+	"supervised": except(chrooted, "mount-secret", difference{
+		why: "a secret is a file that no file system has: it has no links", files: []string{"/out-default", "/out-looks"},
+	}),
+	"chroot": chrooted,
+}
 
-		"42-resolv-read-only":        {why: writable, succeeds: true},
-		"42-network-files-read-only": {why: writable, succeeds: true},
-		"42-network-files-removed":   {why: writable, succeeds: true},
-		"mount-bind":                 {why: writable, files: []string{"/out-ro"}},
-		"mount-secret":               {why: writable, files: []string{"/out-ro"}, memory: true},
-		"mount-tmpfs":                {why: "a directory has no size", files: []string{"/out-full"}},
-		"08-hardlinks-in-run": {
-			why:   "names of one file stay that when it is changed; overlayfs cuts off the one that it was changed by",
-			files: []string{"/a-link", "/d/a", "/d/m", "/d/more", "/d/z"},
-		},
+// except is what differs elsewhere too, with another difference for one case.
+func except(all map[string]difference, name string, d difference) map[string]difference {
+	all = maps.Clone(all)
+	all[name] = d
+	return all
+}
+
+// chrooted is what differs where all that a process has to itself is a root directory.
+var chrooted = map[string]difference{
+	"scope-hostname":     {why: noHostName, files: []string{"/name"}},
+	"29-run-environment": {why: noHostName, files: []string{"/tmp/env"}},
+	"instr-run-network":  {why: "a process without a network takes a namespace", refuses: "cut off the network"},
+	"instr-run-security-granted": {
+		why: "the builder's privileges take namespaces", refuses: "give the builder's privileges",
+	},
+
+	"42-resolv-read-only":        {why: writable, succeeds: true},
+	"42-network-files-read-only": {why: writable, succeeds: true},
+	"42-network-files-removed":   {why: writable, succeeds: true},
+	"mount-bind":                 {why: writable, files: []string{"/out-ro"}},
+	"mount-secret":               {why: writable, files: []string{"/out-ro"}, memory: true},
+	"mount-tmpfs":                {why: "a directory has no size", files: []string{"/out-full"}},
+	"08-hardlinks-in-run": {
+		why:   "names of one file stay that when it is changed; overlayfs cuts off the one that it was changed by",
+		files: []string{"/a-link", "/d/a", "/d/m", "/d/more", "/d/z"},
 	},
 }
 
 const (
+	shownRoot  = "who starts as root is shown root as the owner of every file"
 	noHostName = "a host name of its own takes a namespace: RUN sees the container's"
 	writable   = "what is laid in the place of a read-only mount can be written to and removed, in vain"
 )
@@ -73,7 +94,8 @@ func TestCorpusInRungs(t *testing.T) {
 	if os.Getuid() != 0 || !hasInitially(unix.CAP_SYS_CHROOT, unix.CAP_MKNOD) {
 		return // root's alone: see TestInDefaultContainer for less
 	}
-	for rung, not := range otherwise {
+	for _, rung := range []string{"chroot", "supervised"} {
+		not := otherwise[rung]
 		t.Run(rung, func(t *testing.T) {
 			t.Parallel()
 			eachCase(t, func(r *corpusRun) {

@@ -92,7 +92,11 @@ func eachCase(t *testing.T, do func(*corpusRun)) {
 			if c.Root && (os.Getuid() != 0 || !permits.owners) {
 				return // its context cannot be made
 			}
-			do(&corpusRun{T: t, c: c, bases: bases.For(c), reader: reader, permits: permits, dir: t.TempDir()})
+			r := &corpusRun{T: t, c: c, bases: bases.For(c), reader: reader, permits: permits, dir: t.TempDir()}
+			if !permits.owners {
+				r.differs = otherwise[userOneID][c.Name]
+			}
+			do(r)
 		})
 	}
 }

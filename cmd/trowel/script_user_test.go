@@ -39,7 +39,28 @@ func TestScriptsAsOthers(t *testing.T) {
 	if os.Getenv(envShell) != "" || os.Getuid() != 0 || !manyIDs() {
 		return // this is the user
 	}
-	dir, err := os.MkdirTemp("", "scripts-as-user-") // t.TempDir's parents are root's alone
+	h := newHousehold(t, "testdata/script")
+	for _, name := range []string{"steps", "plugins/jsonnet"} {
+		module, err := compilePlugin("wasm", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(h.dir, "bin", compiledName("wasm", name)), module, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, user := range []string{userManyIDs, userOneID, userNone} {
+		t.Run(user, func(t *testing.T) { h.test(t, user, "^TestScripts$", "10m") })
+	}
+}
+
+// household is a directory from which other users can run tests of this program.
+type household struct{ dir, program, shell string }
+
+// newHousehold makes one that has some directories of the repository.
+func newHousehold(t *testing.T, trees ...string) household {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "as-user-") // t.TempDir's parents are root's alone
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,48 +69,46 @@ func TestScriptsAsOthers(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	program, shell := filepath.Join(dir, "bin", "tests"), filepath.Join(dir, "bin", "sh")
+	h := household{dir: dir, program: filepath.Join(dir, "bin", "tests"), shell: filepath.Join(dir, "bin", "sh")}
 	for _, d := range []string{"bin", "cmd/trowel", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "tmp"), 0o1777), os.CopyFS(filepath.Join(dir, "testdata/script"), os.DirFS("../../testdata/script"))); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Join(dir, "tmp"), 0o1777)); err != nil {
 		t.Fatal(err)
 	}
-	if err := boximage.Compile(t.Context(), "../..", shell); err != nil {
+	for _, tree := range trees {
+		if err := os.CopyFS(filepath.Join(dir, tree), os.DirFS(filepath.Join("../..", tree))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := boximage.Compile(t.Context(), "../..", h.shell); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(program, text, 0o755); err != nil {
+	if err := os.WriteFile(h.program, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"steps", "plugins/jsonnet"} {
-		module, err := compilePlugin("wasm", name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "bin", compiledName("wasm", name)), module, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	return h
+}
+
+// test runs tests as a user.
+func (h household) test(t *testing.T, user, pattern, timeout string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), h.program, "-test.run="+pattern, "-test.count=1", "-test.timeout="+timeout)
+	cmd.Dir = filepath.Join(h.dir, "cmd/trowel")
+	cmd.Env = append(os.Environ(), envShell+"="+h.shell, envSetUp+"="+user, envPlugins+"="+filepath.Join(h.dir, "bin"), "TMPDIR="+filepath.Join(h.dir, "tmp"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	if user == userNone {
+		only := []syscall.SysProcIDMap{{Size: 1}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: only, GidMappings: only}
 	}
-	for _, user := range []string{userManyIDs, userOneID, userNone} {
-		t.Run(user, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestScripts$", "-test.count=1", "-test.timeout=10m")
-			cmd.Dir = filepath.Join(dir, "cmd/trowel")
-			cmd.Env = append(os.Environ(), envShell+"="+shell, envSetUp+"="+user, envPlugins+"="+filepath.Join(dir, "bin"), "TMPDIR="+filepath.Join(dir, "tmp"))
-			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
-			if user == userNone {
-				only := []syscall.SysProcIDMap{{Size: 1}}
-				cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: only, GidMappings: only}
-			}
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -68,6 +68,9 @@ func archive(w *tar.Writer, dir, name string) error {
 		h.Name += "/"
 	}
 	h.Uname, h.Gname = "", ""
+	if h.Uid == os.Getuid() {
+		h.Uid, h.Gid = 0, 0 // the same archive whoever makes it
+	}
 	if err := w.WriteHeader(h); err != nil || !info.Mode().IsRegular() {
 		return err
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/trowel-build/trowel/sdk"
 )
 
-// TestS3Throughput uploads and downloads a blob with the plugin and with MinIO's own client, in turns. An upload has to be at
-// 90 % of the client's speed or above.
+// TestS3Throughput uploads and downloads a blob with the plugin and with MinIO's own client, in turns, and tells how fast they
+// were. Only a fraction of the client's speed is an error: what else the machine does is not the plugin's fault.
 func TestS3Throughput(t *testing.T) {
 	const size, rounds = 512 << 20, 4
 	m := startMinIO(t)
@@ -61,13 +61,20 @@ func TestS3Throughput(t *testing.T) {
 			return run(ctx, "cp", "lab/"+bucket+"/mc", filepath.Join(dir, "got"))
 		})
 		measure("get", func(ctx context.Context) error { return download(ctx, c, blob.Digest, filepath.Join(dir, "got")) })
+		got, err := os.ReadFile(filepath.Join(dir, "got"))
+		must(t, err)
+		if digestOf(got).Digest != blob.Digest {
+			t.Error("what was read is not what was written")
+		}
 		must(t, run(t.Context(), "rm", "--recursive", "--force", "lab/"+bucket+"/"))
 	}
 	for what, took := range best {
 		t.Logf("%-8s %4.0f MB/s", what, size/1e6/took.Seconds())
 	}
-	if ratio := best["mc put"].Seconds() / best["put file"].Seconds(); ratio < 0.9 {
-		t.Errorf("an upload has %.0f %% of the speed of mc cp", 100*ratio)
+	ratio := best["mc put"].Seconds() / best["put file"].Seconds()
+	t.Logf("an upload has %.0f %% of the speed of mc cp", 100*ratio)
+	if ratio < 0.5 {
+		t.Error("an upload is far slower than mc cp")
 	}
 }
 

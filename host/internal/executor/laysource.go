@@ -23,7 +23,7 @@ func (l *laid) source(m Mount) (shown, error) {
 	switch m.Kind {
 	case MountTmpfs:
 		return shown{directory: true, fd: -1}, nil
-	case MountFile, MountSecret:
+	case MountFile, MountSecret, mountPlace:
 		return shown{fd: -1}, nil
 	case MountLayers:
 		return l.layersSource(m)
@@ -81,6 +81,8 @@ func (l *laid) show(ctx context.Context, c *cover, m Mount, src shown) error {
 		return l.showFile(c, m)
 	case m.Kind == MountSecret:
 		return l.showSecret(c, m)
+	case m.Kind == mountPlace:
+		return l.showLink(c, m.Target) // to itself: who gets round the server has an error, not an empty file
 	case m.Kind == MountBind && !m.ReadOnly:
 		return l.showKept(ctx, c, m, src)
 	}

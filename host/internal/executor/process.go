@@ -102,6 +102,8 @@ const (
 	MountFile   MountKind = "file"   // one small file with Content, read-only
 	MountSecret MountKind = "secret" // a file whose Content must never be on a disk
 	MountLayers MountKind = "layers" // Layers, read-only unless they have an Upper
+
+	mountPlace MountKind = "place" // the name of a file that is served, and the directories above it
 )
 
 // Mount is a further mount of a process.

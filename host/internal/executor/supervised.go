@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -56,13 +57,12 @@ func (l *Launcher) supervisedIn(ctx context.Context, what action, root Plain, p 
 		return nil, err
 	}
 	seen := p
-	var secrets []Mount
-	seen.Mounts, secrets = splitSecrets(p.Mounts)
+	seen.Mounts = withPlaces(p.Mounts)
 	laid, err := lay(ctx, dir, aside, seen)
 	if err != nil {
 		return nil, err
 	}
-	err = l.startSupervised(ctx, order{Chroot: root.Dir, Served: true, Action: what}, p, secrets)
+	err = l.startSupervised(ctx, order{Chroot: root.Dir, Served: true, Action: what}, p)
 	shifts, removeErr := laid.remove()
 	return shifts, errors.Join(err, removeErr)
 }
@@ -99,20 +99,20 @@ func noticeMissing(notice func(string)) {
 	}
 }
 
-// splitSecrets takes out the secrets: the server gives them, from memory, to who opens them.
-func splitSecrets(mounts []Mount) (laid, served []Mount) {
-	for _, m := range mounts {
-		if m.Kind == MountSecret {
-			served = append(served, m)
-		} else {
-			laid = append(laid, m)
+// withPlaces has no secrets, which the server gives from memory to who opens them, but their places.
+func withPlaces(mounts []Mount) []Mount {
+	mounts = slices.Clone(mounts)
+	for i := range mounts {
+		if m := &mounts[i]; m.Kind == MountSecret {
+			*m = Mount{Kind: mountPlace, Target: m.Target}
 		}
 	}
-	return laid, served
+	return mounts
 }
 
 // startSupervised starts the supervisor and waits for it.
-func (l *Launcher) startSupervised(ctx context.Context, o order, p Process, secrets []Mount) (err error) {
+func (l *Launcher) startSupervised(ctx context.Context, o order, p Process) (err error) {
+	secrets := slices.DeleteFunc(slices.Clone(p.Mounts), func(m Mount) bool { return m.Kind != MountSecret })
 	p.Mounts, p.ResolvConf, p.Hosts, p.Hostname = nil, nil, nil, "" // laid, or not to be had
 	var files []*os.File
 	if o.Process, files, err = p.wire(); err != nil {

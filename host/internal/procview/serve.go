@@ -45,6 +45,8 @@ type server struct {
 	info   int            // and mountinfo
 	files  map[string]int // descriptors of the files in memory, by path
 
+	fileNames map[string]bool // their last names
+
 	mirror  sync.Mutex // held while directories of the mirror change
 	removed int        // how many of them were removed
 
@@ -169,7 +171,7 @@ func (w *worker) place(r *notify.Request, c call, path []byte) place {
 	if len(path) == 0 {
 		return place{}
 	}
-	if at, ok := w.served(path); ok {
+	if at, ok := w.served(r, c, path); ok {
 		return at
 	}
 	base, mine := w.base(r, c, path)

@@ -49,6 +49,9 @@ const (
 
 // dir compares the entries of a directory. before is the lower tree's node at p, nil if that is no directory.
 func (d *differ) dir(p string, f *found, before *filetree.Node, view lowerView) {
+	for _, child := range f.children {
+		child.heir = f.heirs
+	}
 	if view == mergedWithLower || before == nil {
 		for _, child := range f.children {
 			d.entry(filetree.Join(p, child.name), child, childOf(before, child.name), mergedWithLower)
@@ -156,7 +159,7 @@ func (d *differ) describe(p string, f *found, before *filetree.Node) filetree.En
 		}
 		e.Major, e.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	}
-	d.opts.recorded(&e, f.owner)
+	d.opts.recorded(&e, f, before)
 	return e
 }
 

@@ -38,6 +38,8 @@ type found struct {
 	link     string            // target of a symlink
 	xattrs   map[string]string // capabilities alone
 	owner    string            // as recorded, if it was
+	heir     uint32            // the group that it has of its directory, where that must be inferred: see inherit
+	heirs    uint32            // the group that what is made in it has, likewise
 	mark     mark
 	children []*found // sorted by name
 }
