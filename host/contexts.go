@@ -104,7 +104,7 @@ func (b *build) openMain(ctx context.Context, at string) (buildContext, error) {
 	info, err := os.Stat(at)
 	switch {
 	case err == nil && info.IsDir():
-		return buildcontext.Open(ctx, at, buildcontext.Options{Dockerfile: b.dockerfilePath()})
+		return buildcontext.Open(ctx, at, buildcontext.Options{Dockerfile: b.dockerfilePath(), Still: b.gate.still})
 	case err == nil:
 		return b.openArchive(ctx, at)
 	}
@@ -140,7 +140,7 @@ func (b *build) openNamed(ctx context.Context, value string) (buildContext, erro
 	info, err := os.Stat(value)
 	switch {
 	case err == nil && info.IsDir():
-		return buildcontext.Open(ctx, value, buildcontext.Options{Dockerfile: buildcontext.NoDockerfile})
+		return buildcontext.Open(ctx, value, buildcontext.Options{Dockerfile: buildcontext.NoDockerfile, Still: b.gate.still})
 	case err == nil:
 		return b.openArchive(ctx, value)
 	}

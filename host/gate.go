@@ -48,6 +48,12 @@ func (g *gate) enter(ctx context.Context) (leave func(), err error) {
 	}, nil
 }
 
+// still keeps processes from running in place until release is called.
+func (g *gate) still() (release func()) {
+	g.RLock()
+	return g.RUnlock
+}
+
 // gated are providers that answer while no process runs in place.
 func (g *gate) gated(providers []sdk.CredentialProvider) []sdk.CredentialProvider {
 	list := make([]sdk.CredentialProvider, len(providers))

@@ -24,6 +24,9 @@ type Options struct {
 	// IgnoreFile is the path of the ignore file, which then must exist. "" is "<Dockerfile>.dockerignore" beside the
 	// Dockerfile or else ".dockerignore" in the context's root, whichever is found first; none need exist.
 	IgnoreFile string
+	// Still, if it is set, waits until nothing moves the directory about, and keeps it so until release is called. In between
+	// no call waits for another.
+	Still func() (release func())
 	// Workers bounds how many directories and files are read at once; 0 is twice the number of processors.
 	Workers int
 }
@@ -35,7 +38,9 @@ type Context struct {
 	dockerfile definition
 	ignore     *ignoreFile
 	workers    int
+	still      func() (release func())
 	stableIDs  bool // inode numbers say something on this file system
+	overlay    bool // but it may give a file another one when it moves
 
 	buffers buffers
 
@@ -53,16 +58,19 @@ func Open(ctx context.Context, dir string, o Options) (_ *Context, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the build context %q: %w", dir, err)
 	}
-	c := &Context{dir: dir, root: root, workers: o.Workers, digests: map[string]*digestCall{}}
+	c := &Context{dir: dir, root: root, workers: o.Workers, still: o.Still, digests: map[string]*digestCall{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
+	if c.still == nil {
+		c.still = func() func() { return func() {} }
+	}
 	if c.workers <= 0 {
 		c.workers = defaultWorkers()
 	}
-	if c.stableIDs, err = hasStableInodes(root.fd); err != nil {
+	if c.stableIDs, c.overlay, err = inodesOf(root.fd); err != nil {
 		return nil, fmt.Errorf("open the build context %q: %w", dir, err)
 	}
 	if err := c.locate(o.Dockerfile); err != nil {
@@ -139,16 +147,16 @@ func (c *Context) relative(file string) (string, bool) {
 	return filepath.ToSlash(rel), true
 }
 
-// hasStableInodes says whether a file keeps its inode number while nobody replaces it. File systems in user space and
-// network ones may hand out a new one whenever they forget a file.
-func hasStableInodes(fd int) (bool, error) {
+// inodesOf says whether a file keeps its inode number while nobody replaces it, and whether that may be otherwise when it is
+// moved. File systems in user space and network ones may hand out a new one whenever they forget a file.
+func inodesOf(fd int) (stable, overlay bool, err error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(fd, &st); err != nil {
-		return false, os.NewSyscallError("fstatfs", err)
+		return false, false, os.NewSyscallError("fstatfs", err)
 	}
 	switch uint32(st.Type) {
 	case unix.FUSE_SUPER_MAGIC, unix.V9FS_MAGIC, unix.SMB_SUPER_MAGIC, 0xff534d42, 0xfe534d42: // the last two: CIFS, SMB2
-		return false, nil
+		return false, false, nil
 	}
-	return true, nil
+	return true, st.Type == unix.OVERLAYFS_SUPER_MAGIC, nil
 }

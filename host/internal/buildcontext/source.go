@@ -55,6 +55,18 @@ func (s *files) Open(ctx context.Context, ref filetree.Ref) (io.ReadCloser, erro
 	if err != nil {
 		return nil, err
 	}
+	f, err := s.open(ref, want, s.owner.stableIDs)
+	if !errors.Is(err, errChanged) {
+		return f, err
+	}
+	// The directory may have been somewhere else just now, and have moved to another layer of an overlay, which can
+	// give a file another inode number.
+	defer s.owner.still()()
+	return s.open(ref, want, s.owner.stableIDs && !s.owner.overlay)
+}
+
+// open opens a file if it is the one that was indexed.
+func (s *files) open(ref filetree.Ref, want stamp, ids bool) (io.ReadCloser, error) {
 	// O_NONBLOCK: a FIFO may have taken the file's place.
 	fd, err := s.owner.root.open(ref.Path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	switch {
@@ -65,7 +77,7 @@ func (s *files) Open(ctx context.Context, ref filetree.Ref) (io.ReadCloser, erro
 	case err != nil:
 		return nil, fmt.Errorf("open %q in the build context: %w", ref.Path, err)
 	}
-	f := &contextFile{file: os.NewFile(uintptr(fd), ref.Path), ref: ref, stamp: want, ids: s.owner.stableIDs, left: ref.Size}
+	f := &contextFile{file: os.NewFile(uintptr(fd), ref.Path), ref: ref, stamp: want, ids: ids, left: ref.Size}
 	if err := f.check(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

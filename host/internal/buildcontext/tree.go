@@ -16,6 +16,7 @@ import (
 //
 // The tree's files are opened through the context, which must stay open.
 func (c *Context) Tree(ctx context.Context, wanted []string) (*filetree.Tree, error) {
+	defer c.still()()
 	var root fileStat
 	st, err := c.root.lstat("")
 	if err != nil {

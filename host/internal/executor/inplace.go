@@ -153,7 +153,7 @@ func (h *inPlace) swapIn(r Plain) (*swap, error) {
 
 // open opens the directories of a swap.
 func (h *inPlace) open(j *journal) (_ *swap, err error) {
-	s := &swap{own: h.dir, j: j, root: -1, stage: -1, away: -1, moved: map[string]*shifting{}}
+	s := &swap{own: h.dir, j: j, root: -1, stage: -1, away: -1, moved: map[string]*shifting{}, held: heldBelow(h.root)}
 	for _, d := range []struct {
 		fd   *int
 		path string

@@ -24,6 +24,7 @@ type swap struct {
 	j     *journal
 
 	moved map[string]*shifting // the files that come in, by path: see shift.go
+	held  func() []string      // directories that somebody is in or has open, by path: see held.go
 }
 
 // enter swaps the plain directory in. Whatever it returns, leave must follow.
@@ -88,7 +89,7 @@ func (s *swap) sendAway(at string, from, to int) error {
 			return moving("move out of the way", where, err)
 		}
 		// A directory of the container's image, in a layer below the one that can be written.
-		if s.j.pinMounts(where) {
+		if s.j.pinMounts(where) || s.hold(where) {
 			if err := s.j.write(s.own, s.j.Phase); err != nil {
 				return err
 			}
