@@ -95,7 +95,8 @@ func (p *Plugin) work(ctx context.Context, cancel context.CancelCauseFunc, j job
 		return i.hello, nil
 	}
 	if i.tier.interpreted {
-		defer p.interpret(ctx, cancel, j)()
+		i.stint = p.interpret(ctx, cancel, j)
+		defer func() { p.interpreted.Add(int64(i.stint.end())) }()
 	}
 	over, streams, stop := transport.Patience(ctx, p.limits.Timeout, errTimeout, j.streams)
 	defer stop()
@@ -108,36 +109,6 @@ func (p *Plugin) work(ctx context.Context, cancel context.CancelCauseFunc, j job
 		p.pool.put(after, i)
 	}
 	return answer, err
-}
-
-// interpret is called before the interpreter does a job, and what it returns after it. When the interpreter has worked for
-// long enough the module is compiled.
-func (p *Plugin) interpret(ctx context.Context, cancel context.CancelCauseFunc, j job) (done func()) {
-	start := time.Now()
-	enough := time.AfterFunc(max(0, p.compileAfter-time.Duration(p.interpreted.Load())), func() {
-		if j.fresh {
-			p.supersede(ctx, cancel)
-			return
-		}
-		p.compile(ctx)
-	})
-	return func() {
-		enough.Stop()
-		p.interpreted.Add(int64(time.Since(start)))
-	}
-}
-
-// supersede ends a call in the interpreter when the compiled module is there, which does the same many times faster. Only calls
-// that are free of effects are made again.
-func (p *Plugin) supersede(ctx context.Context, cancel context.CancelCauseFunc) {
-	c := p.compile(ctx)
-	select {
-	case <-c.done:
-		if c.err == nil {
-			cancel(errSuperseded)
-		}
-	case <-ctx.Done():
-	}
 }
 
 // instance takes an instance from the pool or starts one.

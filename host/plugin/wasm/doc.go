@@ -5,6 +5,7 @@
 //	module.go    what a module must be, checked before any of it is compiled or run
 //	engine.go    where compiled modules are kept
 //	tier.go      a module ready to be instantiated: interpreted at first, compiled when the compiler is done
+//	stint.go     when an interpreted module is worth compiling
 //	pool.go      instances, each used by one call at a time
 //	instance.go  starts, calls and ends one; memory.go is its memory, wasi.go its clock, randomness and outputs
 //	session.go   what a module can ask of the host during a call; functions.go has it as imports

@@ -88,7 +88,9 @@ func (i hostImport) function() api.GoModuleFunc {
 	return func(ctx context.Context, module api.Module, stack []uint64) {
 		// A module's start runs in a session too: there is none without.
 		s := ctx.Value(sessionKey{}).(*session)
+		s.stint.pause()
 		result := i.call(ctx, s, module.Memory(), stack)
+		s.stint.resume()
 		switch {
 		case len(i.results) == 0:
 		case i.results[0] == api.ValueTypeI32:

@@ -25,6 +25,8 @@ type instance struct {
 	hello   []byte
 	refused bool // that answer is an error
 	calls   int  // after that
+	// stint is that of the interpreter at the call in progress; nil if the module is compiled.
+	stint *stint
 }
 
 // start makes i an instance of its tier: it runs what its language wants to run before anything else, and asks it the first
@@ -36,7 +38,7 @@ func (p *Plugin) start(ctx context.Context, i *instance) error {
 	}
 	i.done = ctx.Done()
 	i.stdout, i.stderr = &lines{log: p.services.Log}, &lines{log: p.services.Log}
-	config := configure(p.purity, func(ns int64) { sleep(ns, i.done) }, i.stdout, i.stderr)
+	config := configure(p.purity, i.sleep, i.stdout, i.stderr)
 	during := context.WithValue(ctx, sessionKey{}, newSession(p.services, 0, nil, nil))
 	i.module, err = i.tier.runtime.InstantiateModule(experimental.WithMemoryAllocator(during, i.memory), i.tier.module, config)
 	if err != nil {
@@ -60,6 +62,7 @@ func (p *Plugin) start(ctx context.Context, i *instance) error {
 func (p *Plugin) enter(ctx context.Context, i *instance, s *session) ([]byte, error) {
 	i.done, i.memory.refused = ctx.Done(), false
 	i.stderr.forget()
+	s.stint = i.stint
 	ctx = context.WithValue(ctx, sessionKey{}, s)
 	results, err := i.entry.Call(ctx, uint64(s.op), uint64(len(s.request)))
 	if err != nil {
@@ -71,6 +74,13 @@ func (p *Plugin) enter(ctx context.Context, i *instance, s *session) ([]byte, er
 	i.stdout.flush()
 	i.stderr.flush()
 	return s.answer, nil
+}
+
+// sleep is the module's.
+func (i *instance) sleep(ns int64) {
+	i.stint.pause()
+	defer i.stint.resume()
+	sleep(ns, i.done)
 }
 
 const maxCalls = 1000

@@ -27,7 +27,7 @@ type Options struct {
 	Engine   *Engine
 	CacheDir string
 	// CompileAfter is how long the interpreter works before a module that is not stored is compiled: a plugin that is asked
-	// little is answered sooner without the compiler beside it. 0 compiles at once.
+	// little is answered sooner without the compiler beside it. What it waits for the host is not counted. 0 compiles at once.
 	CompileAfter time.Duration
 }
 

@@ -21,6 +21,7 @@ type session struct {
 	reply    []byte // of the last operation of the host
 	streams  map[uint32]any
 	services transport.Services
+	stint    *stint // stands still while the host is at work
 	// flooded says that the answer became larger than allowed.
 	flooded bool
 }
