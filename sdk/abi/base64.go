@@ -45,18 +45,22 @@ func decodeBase64(text []byte) ([]byte, bool) {
 	for padding < 2 && text[len(text)-1-padding] == '=' {
 		padding++
 	}
-	out := make([]byte, 0, len(text)/4*3)
+	out := make([]byte, len(text)/4*3)
 	whole := len(text)
 	if padding > 0 {
 		whole -= 4
 	}
-	for i := 0; i < whole; i += 4 {
-		a, b, c, d := base64Values[text[i]], base64Values[text[i+1]], base64Values[text[i+2]], base64Values[text[i+3]]
+	n := 0
+	for i := 0; i < whole; i, n = i+4, n+3 {
+		in := text[i : i+4]
+		a, b, c, d := base64Values[in[0]], base64Values[in[1]], base64Values[in[2]], base64Values[in[3]]
 		if (a|b|c|d)&0xc0 != 0 {
 			return nil, false
 		}
-		out = append(out, a<<2|b>>4, b<<4|c>>2, c<<6|d)
+		to := out[n : n+3]
+		to[0], to[1], to[2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
 	}
+	out = out[:n]
 	if padding == 0 {
 		return out, true
 	}

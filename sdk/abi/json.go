@@ -166,11 +166,10 @@ func (d *decoder) scanString() (raw []byte, plain bool) {
 	start := d.pos + 1
 	ascii, escaped := true, false
 	for i := start; i < len(d.data); i++ {
-		c := d.data[i]
-		if plainByte[c] {
-			continue
+		if i += plainRun(d.data[i:]); i == len(d.data) {
+			break
 		}
-		switch {
+		switch c := d.data[i]; {
 		case c == '"':
 			d.pos = i + 1
 			raw = d.data[start:i]

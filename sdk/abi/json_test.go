@@ -237,6 +237,28 @@ func TestStrings(t *testing.T) {
 	}
 }
 
+// TestStringsOfEveryByte has each byte at each place of a word of eight, and after one: that many are looked at together.
+func TestStringsOfEveryByte(t *testing.T) {
+	t.Parallel()
+	for c := range 256 {
+		for before := range 17 {
+			s := strings.Repeat("x", before) + string([]byte{byte(c)}) + strings.Repeat("y", 17-before)
+			encoded := abi.AppendCall(nil, &sdk.Call{Keyword: s})
+			var theirs, ours sdk.Call
+			if err := json.Unmarshal(encoded, &theirs); err != nil {
+				t.Fatalf("%q is encoded as %s: %v", s, encoded, err)
+			}
+			if err := abi.DecodeCall(encoded, &ours); err != nil || ours.Keyword != theirs.Keyword || ours.Keyword != strings.ToValidUTF8(s, "\ufffd") {
+				t.Errorf("%q is decoded as %q, by encoding/json as %q, error %v", s, ours.Keyword, theirs.Keyword, err)
+			}
+			raw := `{"keyword":"` + s + `"}`
+			if refused := abi.DecodeCall([]byte(raw), &ours) != nil; refused != (c < ' ' || c == '"' || c == '\\' && !strings.ContainsAny(s[before+1:before+2], `"\/bfnrtu`)) {
+				t.Errorf("%q: refused: %t", raw, refused)
+			}
+		}
+	}
+}
+
 // benchCall is a request of 5 KB.
 func benchCall() sdk.Call {
 	c := sdk.Call{

@@ -34,6 +34,10 @@ func askRaw(ctx context.Context, host Host, op HostOp, request []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
+	// To look for the end of the message, as Result does, costs as much as to decode it. That finds what follows it, too.
+	if end := len(envelope) - 1; end > len(okHead) && string(envelope[:len(okHead)]) == okHead && envelope[end] == '}' {
+		return envelope[len(okHead):end], nil
+	}
 	return Result(envelope)
 }
 

@@ -12,6 +12,26 @@ var plainByte = func() (plain [256]bool) {
 	return plain
 }()
 
+// plainRun is how many bytes at the start of b stand for themselves. It looks at eight at once: strings are most of what a plugin
+// reads and writes, and one that is interpreted pays for each step of a loop.
+func plainRun(b []byte) int {
+	const ones, highest = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; len(b)-n >= 8; n += 8 {
+		c := b[n : n+8]
+		w := uint64(c[0]) | uint64(c[1])<<8 | uint64(c[2])<<16 | uint64(c[3])<<24 |
+			uint64(c[4])<<32 | uint64(c[5])<<40 | uint64(c[6])<<48 | uint64(c[7])<<56
+		// The highest bit of a byte shows where it is no ASCII, below a space, a quote or a backslash.
+		if (w|(w-ones*' ')|((w^ones*'"')-ones)|((w^ones*'\\')-ones))&highest != 0 {
+			break
+		}
+	}
+	for n < len(b) && plainByte[b[n]] {
+		n++
+	}
+	return n
+}
+
 // escapeLength is the length of the escape that b starts with, 0 if it is none.
 func escapeLength(b []byte) int {
 	if len(b) < 2 {
@@ -55,9 +75,7 @@ func hex4(b []byte) (rune, bool) {
 func appendUnescaped(b, raw []byte) []byte {
 	for i := 0; i < len(raw); {
 		start := i
-		for i < len(raw) && plainByte[raw[i]] {
-			i++
-		}
+		i += plainRun(raw[i:])
 		if b = append(b, raw[start:i]...); i == len(raw) {
 			break
 		}
@@ -112,8 +130,14 @@ func unescapedRune(raw []byte) (r rune, n int) {
 // appendString appends a string. What is not UTF-8 in it becomes U+FFFD, since JSON has nothing else to offer.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
-	done := 0
-	for i := 0; i < len(s); {
+	start := len(b)
+	b = append(b, s...)
+	done := plainRun(b[start:])
+	if done == len(s) {
+		return append(b, '"')
+	}
+	b = b[:start+done]
+	for i := done; i < len(s); {
 		c := s[i]
 		if plainByte[c] {
 			i++

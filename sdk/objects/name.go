@@ -7,24 +7,23 @@ import (
 	"github.com/trowel-build/trowel/sdk"
 )
 
-const (
-	hexDigits = "0123456789abcdef"
-	keyLetter = "abcdefghijklmnopqrstuvwxyz0123456789-/:"
-	maxKey    = 200
-)
+const maxKey = 200
 
 // recordName is the object of a record, or false if the key is none.
 func recordName(key sdk.Key) (string, bool) {
-	if key == "" || len(key) > maxKey || !only(string(key), keyLetter) {
+	if key == "" || len(key) > maxKey {
 		return "", false
 	}
 	name := []byte(key)
 	for i, c := range name {
-		switch c {
-		case '/':
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-':
+		case c == '/':
 			name[i] = '_'
-		case ':':
+		case c == ':':
 			name[i] = '~'
+		default:
+			return "", false
 		}
 	}
 	return "records/" + string(name), true
@@ -33,7 +32,7 @@ func recordName(key sdk.Key) (string, bool) {
 // BlobName is the object of a blob, or false if the digest is none of SHA-256.
 func BlobName(digest sdk.Digest) (string, bool) {
 	sum, ok := strings.CutPrefix(string(digest), "sha256:")
-	if !ok || len(sum) != 64 || !only(sum, hexDigits) {
+	if !ok || len(sum) != 64 || !hexadecimal(sum) {
 		return "", false
 	}
 	return "blobs/sha256/" + sum, true
@@ -58,10 +57,10 @@ func unique[T ~string](items []T, name func(T) (string, bool)) []named[T] {
 	return all
 }
 
-// only says whether s has no other characters than those of set.
-func only(s, set string) bool {
+// hexadecimal says whether s has no other characters than digits and letters from a to f.
+func hexadecimal(s string) bool {
 	for i := range len(s) {
-		if strings.IndexByte(set, s[i]) < 0 {
+		if c := s[i]; (c < '0' || '9' < c) && (c < 'a' || 'f' < c) {
 			return false
 		}
 	}

@@ -20,15 +20,19 @@ func (b *Bucket) store() objects.Store {
 	}
 }
 
+// wantHeader are the fields of answers that anybody reads.
+var wantHeader = []string{"Content-Length", "X-Minio-Error-Code", "X-Minio-Error-Desc", "X-Amz-Bucket-Region"}
+
+// signature says how the host signs. All requests share it.
+func (s *settings) signature() *sdk.SignRequest {
+	return &sdk.SignRequest{Method: sdk.SignAWS4, Secret: s.secret, AWS: &sdk.AWSRequest{
+		AccessKeyID: s.accessKeyID, SessionToken: s.sessionToken, Region: s.region, Service: "s3",
+	}}
+}
+
 // request makes a request that the host signs.
 func (b *Bucket) request(method, url string) sdk.HTTPRequest {
-	r := sdk.HTTPRequest{
-		Method: method, URL: url,
-		Sign: &sdk.SignRequest{Method: sdk.SignAWS4, Secret: b.secret, AWS: &sdk.AWSRequest{
-			AccessKeyID: b.accessKeyID, SessionToken: b.sessionToken, Region: b.region, Service: "s3",
-		}},
-		WantHeader: []string{"Content-Length", "X-Minio-Error-Code", "X-Minio-Error-Desc", "X-Amz-Bucket-Region"},
-	}
+	r := sdk.HTTPRequest{Method: method, URL: url, Sign: b.sign, WantHeader: wantHeader}
 	if method == "PUT" {
 		r.Header = []sdk.Header{{Name: "Content-Type", Value: "application/octet-stream"}}
 	}

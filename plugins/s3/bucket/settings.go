@@ -15,6 +15,7 @@ type Bucket struct {
 	objects.Store
 	settings
 	address address
+	sign    *sdk.SignRequest
 }
 
 // settings are what the user configured.
@@ -72,6 +73,7 @@ func New(ctx context.Context, config *sdk.Config) (*Bucket, error) {
 		style = inPath
 	}
 	b.address, err = newAddress(endpoint, b.region, b.bucket, prefix, style)
+	b.sign = b.signature()
 	b.Store = b.store()
 	return b, err
 }
