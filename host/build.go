@@ -156,6 +156,7 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 	if err := b.prepare(damaged); err != nil {
 		return Result{}, err
 	}
+	defer b.startCaches(ctx)()
 	// 2. The Dockerfile in its context.
 	if err := b.parse(ctx); err != nil {
 		return Result{}, err

@@ -176,6 +176,9 @@ type Cache struct {
 	// Repository is that of a registry which the backend is, such as "registry.example.com/app/cache"; empty for others. What
 	// is pushed to the same registry need not be sent again.
 	Repository string
+	// Start makes a backend ready that takes a while for it; nil for others. [Build] calls it before it does anything else if
+	// it is sure to ask the backend. What comes of it shows when the backend is asked.
+	Start func(context.Context)
 }
 
 // CacheHolds says what a cache backend is used for.

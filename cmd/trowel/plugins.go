@@ -65,7 +65,9 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 		return nil, errors.Join(err, in.close(ctx))
 	}
 	for _, c := range in.set.Caches {
-		r.Caches = append(r.Caches, host.Cache{Name: c.Name, Backend: c.Backend, Roles: c.Roles, Place: host.CacheRemote, Repository: c.Repository})
+		r.Caches = append(r.Caches, host.Cache{
+			Name: c.Name, Backend: c.Backend, Roles: c.Roles, Place: host.CacheRemote, Repository: c.Repository, Start: c.Start,
+		})
 	}
 	r.Pause = in.set.Pause
 	r.Credentials = append(in.set.Credentials, r.Credentials...)

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,9 +31,13 @@ import (
 //	/broken/F  breaks off in the middle, the first time  /git/R     the repository R, as git serves it
 //	/put/F     becomes a file F that is sent there with PUT and the query ?signature=swordfish
 //	/private/R the same, for the user x-access-token with the password swordfish
+//	/meet/F    the file F, when another request of that kind waits too; 499 if its client does not wait for one
+//	/leave/F   never, but counts as such a request
+//	/v2/...    the registry's; the first request for a tag is one of that kind
 func serveWeb(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 1, "web [-tls] DIR")
-	w := &web{dir: ts.MkAbs(args[len(args)-1]), log: ts.MkAbs("web.log"), broken: map[string]bool{}}
+	w := &web{dir: ts.MkAbs(args[len(args)-1]), log: ts.MkAbs("web.log"), broken: map[string]bool{}, met: make(chan struct{})}
+	w.registry = httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: ts.Getenv("REGISTRY")})
 	if args[0] == "-tls" {
 		server := httptest.NewUnstartedServer(w)
 		server.Config.ErrorLog = quiet() // clients that do not trust it yet
@@ -51,6 +57,8 @@ func serveWeb(ts *testscript.TestScript, neg bool, args []string) {
 
 type web struct {
 	dir, log, other string
+	registry        http.Handler
+	met             chan struct{} // passes from one request that waits for another to that
 
 	mu     sync.Mutex
 	broken map[string]bool
@@ -81,6 +89,19 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.put(seen, r, name)
 	case "git", "private":
 		w.git(seen, r, how)
+	case "v2":
+		if strings.Contains(name, "/manifests/") && !strings.Contains(name, "sha256:") && w.first(name) && !w.meet(seen, r) {
+			return
+		}
+		w.registry.ServeHTTP(seen, r)
+	case "meet":
+		if w.meet(seen, r) {
+			w.file(seen, r, how, name)
+		}
+	case "leave":
+		if w.meet(seen, r) {
+			w.meet(seen, r)
+		}
 	default:
 		w.file(seen, r, how, name)
 	}
@@ -132,6 +153,24 @@ func (w *web) put(rw http.ResponseWriter, r *http.Request, name string) {
 	if err != nil {
 		http.Error(rw, err.Error(), http.StatusInternalServerError)
 	}
+}
+
+// meet waits for another request that does, and answers if there is none.
+func (w *web) meet(rw http.ResponseWriter, r *http.Request) bool {
+	const patience = time.Minute // of a test that has failed
+	alone := time.NewTimer(patience)
+	defer alone.Stop()
+	select {
+	case w.met <- struct{}{}:
+		return true
+	case <-w.met:
+		return true
+	case <-r.Context().Done():
+		rw.WriteHeader(499)
+	case <-alone.C:
+		rw.WriteHeader(http.StatusGone)
+	}
+	return false
 }
 
 // first says whether a file is asked for the first time.

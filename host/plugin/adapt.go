@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/trowel-build/trowel/host/plugin/match"
 	"github.com/trowel-build/trowel/host/plugin/transfer"
@@ -16,17 +15,24 @@ import (
 type cacheBackend struct {
 	running *running
 
-	mu    sync.Mutex
+	turn  chan struct{} // holds a token while somebody reads or sets what follows
 	cache *transfer.Cache
 	err   error
 }
 
 var _ sdk.Cache = (*cacheBackend)(nil)
 
+// start makes the plugin ready. What comes of that shows when it is asked.
+func (c *cacheBackend) start(ctx context.Context) { _, _ = c.started(ctx) }
+
 // started is the cache once the plugin said what it can do. A plugin that cannot be started stays so for the build.
 func (c *cacheBackend) started(ctx context.Context) (*transfer.Cache, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done(): // somebody else starts it
+		return nil, context.Cause(ctx)
+	}
 	if c.cache != nil || c.err != nil {
 		return c.cache, c.err
 	}

@@ -108,11 +108,12 @@ func withRecordKey(backend sdk.Cache, spec Spec, getenv func(string) string) (sd
 func (s *Set) add(r *running, getenv func(string) string) error {
 	switch r.spec.Kind {
 	case sdk.KindCache:
-		backend, err := withRecordKey(&cacheBackend{running: r}, r.spec, getenv)
+		c := &cacheBackend{running: r, turn: make(chan struct{}, 1)}
+		backend, err := withRecordKey(c, r.spec, getenv)
 		if err != nil {
 			return err
 		}
-		s.Caches = append(s.Caches, Cache{Name: r.name, Backend: backend, Roles: r.spec.Roles})
+		s.Caches = append(s.Caches, Cache{Name: r.name, Backend: backend, Roles: r.spec.Roles, Start: c.start})
 	case sdk.KindCredential:
 		p, err := newCredentials(r)
 		if err != nil {

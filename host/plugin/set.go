@@ -8,7 +8,8 @@ import (
 	"github.com/trowel-build/trowel/sdk"
 )
 
-// Set is the plugins of a configuration as values of the sdk interfaces. Each is started when it is first asked something.
+// Set is the plugins of a configuration as values of the sdk interfaces. Each is started when it is first asked something, a cache
+// by its Start if that is before.
 type Set struct {
 	Caches       []Cache
 	Credentials  []sdk.CredentialProvider
@@ -24,6 +25,9 @@ type Cache struct {
 	Roles   []string
 	// Repository is that of a registry which the cache is; empty for others.
 	Repository string
+	// Start makes the plugin ready to be asked, which takes a while; nil for what is ready. What comes of it shows when the
+	// plugin is asked.
+	Start func(context.Context)
 }
 
 // Instructions is a plugin that gives instructions.

@@ -187,6 +187,29 @@ func TestOpenDirectory(t *testing.T) {
 	}
 }
 
+// TestEmpty: a cache is empty until it has a record, and one of which nothing is known is not.
+func TestEmpty(t *testing.T) {
+	t.Parallel()
+	c := openCache(t, Config{Dir: t.TempDir()})
+	put(t, c, []byte("a blob"))
+	if !c.Empty() {
+		t.Error("a cache without records is not empty")
+	}
+	if err := c.PutRecords(t.Context(), []sdk.Record{{Key: "step/1", Value: []byte("v")}}); err != nil {
+		t.Fatal(err)
+	}
+	if c.Empty() {
+		t.Error("a cache with a record is empty")
+	}
+	other := openCache(t, Config{Dir: t.TempDir()})
+	if err := other.root.WriteFile(recordDir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if other.Empty() {
+		t.Error("a cache whose records cannot be listed is empty")
+	}
+}
+
 // Two processes may set up one directory at the same moment.
 func TestOpenConcurrently(t *testing.T) {
 	t.Parallel()

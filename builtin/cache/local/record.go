@@ -53,6 +53,12 @@ func (c *Cache) GetRecords(ctx context.Context, keys []sdk.Key) ([]sdk.Record, e
 	return records, nil
 }
 
+// Empty says whether the cache holds no records, so that it can answer nothing.
+func (c *Cache) Empty() bool {
+	names, err := readNames(c.root, recordDir)
+	return len(names) == 0 && ignoreNotExist(err) == nil
+}
+
 // PutRecords stores the records, each whole or not at all.
 func (c *Cache) PutRecords(ctx context.Context, records []sdk.Record) error {
 	var bytesPut int64

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +15,13 @@ import (
 func TestStint(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		fired := 0
-		s := newStint(10*time.Second, func() { fired++ })
-		is := func(want int) {
+		var fired atomic.Int32
+		due := func() { fired.Add(1) }
+		s := newStint(10*time.Second, due)
+		is := func(want int32) {
 			t.Helper()
-			if synctest.Wait(); fired != want {
-				t.Fatalf("it was enough %d times, not %d", fired, want)
+			if synctest.Wait(); fired.Load() != want {
+				t.Fatalf("it was enough %d times, not %d", fired.Load(), want)
 			}
 		}
 		time.Sleep(4 * time.Second)
@@ -39,7 +41,7 @@ func TestStint(t *testing.T) {
 		if worked := s.end(); worked != 11*time.Second+time.Hour {
 			t.Errorf("it worked for %v", worked)
 		}
-		never := newStint(0, func() { fired++ })
+		never := newStint(0, due)
 		never.pause() // before the timer came to it
 		is(2)
 	})
