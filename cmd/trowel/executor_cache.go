@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/trowel-build/trowel/builtin/cache/expiring"
 	"github.com/trowel-build/trowel/builtin/cache/local"
@@ -24,6 +25,7 @@ func (o *executorFlags) applyCache(j *executorJob) error {
 	if !o.cache {
 		return nil
 	}
+	o.cacheTTL = max(o.cacheTTL, time.Nanosecond) // as with kaniko, nothing is young enough for 0
 	at, err := o.cacheRepository()
 	if err != nil {
 		return err

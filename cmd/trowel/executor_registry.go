@@ -135,6 +135,9 @@ func (r *registryFlags) applyMirrors(change func(string, func(*config.Registry))
 		}
 	}
 	for _, to := range r.mirrors {
+		if to == "" { // of a job whose variable is not set
+			continue
+		}
 		named["docker.io"] = append(named["docker.io"], to)
 	}
 	for name, to := range named {

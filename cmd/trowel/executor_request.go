@@ -104,6 +104,10 @@ func (o *executorFlags) check() error {
 		return usageError{errors.New("there is no --destination to push to; --no-push builds without one")}
 	case len(o.destinations) == 0 && (o.nameDigestFile != "" || o.tagDigestFile != ""):
 		return usageError{errors.New("--image-name-with-digest-file and --image-name-tag-with-digest-file need a --destination")}
+	case o.dockerfile == "":
+		return usageError{errors.New("--dockerfile is empty: name a file")}
+	case o.imageFormat == "docker" && o.compression == "zstd":
+		return usageError{errors.New("--compression zstd is for --image-format oci: images of Docker's format have no such layers")}
 	case o.materialize:
 		return usageError{hinted{errors.New("--materialize is not supported: Trowel builds in a root file system of its own, and never unpacks the image over the machine's"), "write the image's files with: trowel build -o type=local,dest=DIR"}}
 	}

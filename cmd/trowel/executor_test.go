@@ -89,6 +89,8 @@ func TestExecutorMistakes(t *testing.T) {
 		"--no-push --image-format v2":                               `--image-format "v2": want oci or docker`,
 		"--no-push --compression lz4":                               `--compression "lz4": want gzip or zstd`,
 		"--no-push --annotation x":                                  `--annotation "x": want KEY=VALUE`,
+		"--no-push --dockerfile=":                                   "--dockerfile is empty",
+		"--no-push --image-format docker --compression=zstd":        "--compression zstd is for --image-format oci",
 	} {
 		err := executorOf(t, line).check()
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -125,6 +127,7 @@ func TestExecutorRegistries(t *testing.T) {
 		{"--insecure-pull", []string{"r.example.com/a:1", "localhost:5000/x"}, settings{"r.example.com": {TLS: "verify"}, "localhost:5000": {TLS: "insecure"}}, "insecure"},
 		{"--skip-tls-verify-pull", nil, settings{}, "skip"},
 		{"--skip-tls-verify-registry localhost:5000 --skip-tls-verify", []string{"127.0.0.1:5000/x", "r.example.com/x"}, settings{"localhost:5000": {TLS: "insecure"}, "127.0.0.1:5000": {TLS: "insecure"}, "r.example.com": {TLS: "skip"}}, ""},
+		{"--registry-mirror= --registry-mirror m --registry-map=", nil, settings{"docker.io": {Mirrors: []string{"m"}}}, ""},
 		{"--insecure-registry http://a:5000/v2/ --registry-certificate https://b=/ca.pem", nil, settings{"a:5000": {TLS: "insecure"}, "b": {CA: "/ca.pem"}}, ""},
 		{"--insecure-registry a:5000 --skip-tls-verify-registry b", nil, settings{"a:5000": {TLS: "insecure"}, "b": {TLS: "skip"}}, ""},
 		{"--registry-certificate a=/ca.pem --registry-client-cert a=/c.pem,/k.pem", nil, settings{"a": {CA: "/ca.pem", ClientCert: "/c.pem", ClientKey: "/k.pem"}}, ""},

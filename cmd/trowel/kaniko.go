@@ -144,6 +144,7 @@ func (l *kanikoLog) register(flags *pflag.FlagSet) {
 var levels = []string{"trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"}
 
 func (l *kanikoLog) check() error {
+	l.verbosity = strings.ToLower(l.verbosity)
 	if !slices.Contains(levels, l.verbosity) {
 		return usageError{fmt.Errorf("--verbosity %q: want one of %s", l.verbosity, strings.Join(levels, ", "))}
 	}
