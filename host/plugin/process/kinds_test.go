@@ -109,13 +109,7 @@ func TestAttach(t *testing.T) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	must(t, cmd.Start())
-	eventually(t, func() error { // it is there before somebody listens
-		conn, err := net.Dial("unix", socket)
-		if err == nil {
-			err = conn.Close()
-		}
-		return err
-	})
+	listening(t, socket)
 	for path, want := range map[string]os.FileMode{socket: os.ModeSocket | 0o600, filepath.Dir(socket): os.ModeDir | 0o700} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
 			t.Errorf("%s has the mode %v, want %v", path, info.Mode(), want)
@@ -139,6 +133,18 @@ func TestAttach(t *testing.T) {
 	if _, err := os.Stat(socket); !os.IsNotExist(err) {
 		t.Errorf("the socket is still there: %v", err)
 	}
+}
+
+// listening waits until somebody listens on a socket, whose name is there before.
+func listening(t *testing.T, socket string) {
+	t.Helper()
+	eventually(t, func() error {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
 }
 
 func TestAttachRefused(t *testing.T) {
@@ -175,7 +181,7 @@ func TestAttachOtherUser(t *testing.T) {
 	must(t, cmd.Start())
 	defer func() { _ = cmd.Wait() }()
 	defer cmd.Process.Kill()
-	eventually(t, func() error { _, err := os.Stat(socket); return err })
+	listening(t, socket)
 	must(t, os.Chmod(dir, 0o755))
 	must(t, os.Chmod(socket, 0o666))
 	client := filepath.Join(dir, "client")
