@@ -40,7 +40,7 @@ func TestScriptsAsOthers(t *testing.T) {
 		return // this is the user
 	}
 	h := newHousehold(t, "testdata/script")
-	for _, name := range []string{"steps", "plugins/jsonnet"} {
+	for _, name := range []string{"steps", "plugins/jsonnet", "early"} {
 		module, err := compilePlugin("wasm", name)
 		if err != nil {
 			t.Fatal(err)
