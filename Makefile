@@ -9,7 +9,7 @@ LDFLAGS        = -s -w -X main.version=$(VERSION)
 
 export CGO_ENABLED = 0
 
-.PHONY: help build plugins image test race e2e oracle projects lint fmt fuzz differ bench bench-image quickstart check clean
+.PHONY: help build plugins image test race e2e oracle others projects lint fmt fuzz differ bench bench-image quickstart check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,10 +47,13 @@ race: ## run the tests under the race detector (needs a C compiler)
 e2e: ## as root on a Debian-like machine: real registry, BuildKit as oracle, Docker engine; installs what it needs
 	$(GO) test -tags e2e -count 1 -timeout 60m -skip '^TestOracle$$|^TestEndToEnd$$/^projects$$' ./testdata/e2e/...
 	$(GO) test -tags e2e -count 1 -timeout 15m ./host/internal/registry/... ./host/internal/output/... ./host/internal/git/...
-	$(GO) test -tags e2e -count 1 -timeout 15m -run 'Everywhere|HostileNumber|CorpusAsOthers' ./cmd/trowel
+	$(GO) test -tags e2e -count 1 -timeout 30m -run 'Everywhere|HostileNumber' ./cmd/trowel
 
 oracle: ## as root on a Debian-like machine: have BuildKit write the golden files of testdata/dockerfiles (CASES='pattern')
 	$(GO) test -tags e2e -count 1 -timeout 20m -run '^TestOracle$$' ./testdata/e2e -update -cases '$(or $(CASES),*)'
+
+others: ## as root on a Debian-like machine: build the corpus as ordinary users too, with many IDs and with one
+	$(GO) test -tags e2e -count 1 -timeout 40m -run '^TestCorpusAsOthers$$' ./cmd/trowel
 
 projects: ## as root on a Debian-like machine: build projects as people have them, compare with BuildKit and run them
 	$(GO) test -tags e2e -count 1 -timeout 60m -run '^TestEndToEnd$$/^projects$$' ./testdata/e2e
