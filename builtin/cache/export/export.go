@@ -35,6 +35,12 @@ func (s *Source) GetRecords(ctx context.Context, keys []sdk.Key) ([]sdk.Record, 
 	return records, err
 }
 
+// Empty says whether the cache is known to hold no records: whoever looks before a build is to see what is behind this.
+func (s *Source) Empty() bool {
+	known, ok := s.Cache.(interface{ Empty() bool })
+	return ok && known.Empty()
+}
+
 // take gives the records found since the last time.
 func (s *Source) take() map[sdk.Key][]byte {
 	s.mu.Lock()

@@ -104,5 +104,18 @@ func TestTo(t *testing.T) {
 	}
 }
 
+// A cache that is watched is as empty as it is.
+func TestEmpty(t *testing.T) {
+	t.Parallel()
+	c := open(t)
+	if !Watch(c).Empty() {
+		t.Error("a new cache is said to hold something")
+	}
+	putRecord(t, c, "step/a", "value")
+	if Watch(c).Empty() || Watch(brokenCache{}).Empty() {
+		t.Error("a cache that holds something, or of which that is not known, is said to be empty")
+	}
+}
+
 // brokenCache fails when it is touched.
 type brokenCache struct{ sdk.Cache }
