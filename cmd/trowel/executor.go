@@ -117,7 +117,8 @@ func (l *kanikoLog) reporter(to host.Reporter, said []remark) host.Reporter {
 type remark struct{ level, text string }
 
 func inform(format string, args ...any) remark { return remark{"info", fmt.Sprintf(format, args...)} }
-func warn(format string, args ...any) remark   { return remark{"warning", fmt.Sprintf(format, args...)} }
+
+func warn(format string, args ...any) remark { return remark{"warning", fmt.Sprintf(format, args...)} }
 
 // warningsAlone passes nothing on but warnings.
 type warningsAlone struct{ to host.Reporter }
