@@ -159,7 +159,7 @@ func allTrials() []trial {
 					at = 1 + rand.Int64N(3)
 				}
 				switch in {
-				case "get":
+				case "get", "blobs": // are asked for what a record names
 					isWarm = true
 				case "put":
 					isWarm = false
