@@ -45,16 +45,25 @@ var otherwise = map[string]map[string]difference{
 		"mount-ssh-owner":            {why: shownRoot, files: []string{"/out/group", "/out/owned", "/out/owner"}},
 		"instr-run-security-granted": {why: "owners are recorded by a seccomp filter", refuses: `grep -q "^Seccomp:.0"`},
 	},
-	"supervised": except(chrooted, "mount-secret", difference{
+	"supervised": except(chrooted, map[string]difference{"mount-secret": {
 		why: "a secret is a file that no file system has: it has no links", files: []string{"/out-default", "/out-looks"},
-	}),
+	}}),
 	"chroot": chrooted,
+	"inplace": except(chrooted, map[string]difference{
+		"mount-secret": {
+			why: "a secret is a link to a file in the container's memory", files: []string{"/out-default", "/out-looks", "/out-ro"},
+		},
+		"instr-run-network":          {why: "a process without a network takes a namespace", refuses: "has the container's network there"},
+		"instr-run-security-granted": {why: "the container has no more privileges", refuses: "more than a container's privileges"},
+		"42-network-files-own":       {why: "/etc/hostname is a mount of the container's", refuses: `"/etc/hostname": something was written there`},
+		"42-network-files-removed":   {}, // what is a mount stays
+	}),
 }
 
-// except is what differs elsewhere too, with another difference for one case.
-func except(all map[string]difference, name string, d difference) map[string]difference {
+// except is what differs elsewhere too, with other differences for some cases.
+func except(all, some map[string]difference) map[string]difference {
 	all = maps.Clone(all)
-	all[name] = d
+	maps.Copy(all, some)
 	return all
 }
 
@@ -88,16 +97,24 @@ const (
 // runs recognises a Dockerfile that runs something.
 var runs = regexp.MustCompile(`(?mi)^\s*(ONBUILD\s+)?RUN\b`)
 
-// TestCorpusInRungs builds each case that runs something without namespaces: the image is the same.
+// TestCorpusInRungs builds each case that runs something without namespaces, in place in a container of its own: the image is
+// the same.
 func TestCorpusInRungs(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 || !hasInitially(unix.CAP_SYS_CHROOT, unix.CAP_MKNOD) {
 		return // root's alone: see TestInDefaultContainer for less
 	}
-	for _, rung := range []string{"chroot", "supervised"} {
+	for _, rung := range []string{"chroot", "supervised", "inplace"} {
 		not := otherwise[rung]
 		t.Run(rung, func(t *testing.T) {
 			t.Parallel()
+			var container *disposable
+			if rung == "inplace" {
+				if !hasInitially(unix.CAP_SYS_ADMIN) {
+					return // for want of a container
+				}
+				container = new(newDisposable(t))
+			}
 			eachCase(t, func(r *corpusRun) {
 				text, err := os.ReadFile(filepath.Join(corpusDir, "cases", r.c.Name+".txtar"))
 				if err != nil {
@@ -106,7 +123,7 @@ func TestCorpusInRungs(t *testing.T) {
 				if !runs.Match(text) {
 					return
 				}
-				r.isolation, r.differs = rung, not[r.c.Name]
+				r.isolation, r.container, r.differs = rung, container, not[r.c.Name]
 				if r.differs.memory {
 					if r.dir, err = os.MkdirTemp("/dev/shm", "trowel-test"); err != nil {
 						r.Fatal(err)

@@ -114,6 +114,7 @@ type corpusRun struct {
 	dir     string
 	// isolation is how RUN is isolated; empty means as the machine permits. differs is what differs there.
 	isolation string
+	container *disposable // to build in, if any
 	differs   difference
 }
 
@@ -237,6 +238,11 @@ func (r *corpusRun) trowel(dir, cache, epoch string, arguments ...string) (diges
 	cmd.Env = append(os.Environ(), "HOME="+r.dir, "TMPDIR="+r.dir, "SOURCE_DATE_EPOCH="+epoch, "XDG_CACHE_HOME=", "XDG_CONFIG_HOME=", "DOCKER_CONFIG=")
 	if r.isolation != "" {
 		cmd.Env = append(cmd.Env, "TROWEL_ISOLATION="+r.isolation)
+	}
+	if r.container != nil {
+		if err := r.container.enter(cmd, r.dir); err != nil {
+			r.Fatal(err)
+		}
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -124,15 +124,21 @@ func becomeUser(user string) error {
 		err = loseRights()
 	case userContainer:
 		err = enterContainer()
+	case userDisposable:
+		err = enterDisposable()
 	}
 	if err != nil {
 		return err
 	}
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, envSetUp+"=") })
-	if user == userContainer {
+	program := "/proc/self/exe"
+	switch user {
+	case userContainer:
 		env = append(env, envContainer+"=1")
+	case userDisposable:
+		program = jobProgram
 	}
-	return syscall.Exec("/proc/self/exe", os.Args, env)
+	return syscall.Exec(program, os.Args, env)
 }
 
 func become(id int) error {
