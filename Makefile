@@ -76,8 +76,8 @@ differ: ## make BUILDS (default 1000) random builds from number FIRST on in seve
 bench: ## as root: time Trowel against BuildKit and buildah on the same contexts, in one run
 	$(GO) run ./bench
 
-bench-image: ## as root: time Trowel's image in a default container of a Docker engine, on the same contexts
-	$(GO) run ./bench -builders image
+bench-image: ## as root: time Trowel's image against kaniko, each in a default container of a Docker engine, in one run
+	$(GO) run ./bench -builders image,kaniko
 
 quickstart: build ## build examples/quickstart, push it to a registry on loopback, pull it back, rebuild it
 	$(GO) run ./examples/quickstart -trowel $(BIN)

@@ -93,7 +93,7 @@ func TestParse(t *testing.T) {
 		{"defaults", nil, ""},
 		{"some cases", []string{"-cases", "steps,app", "-builders", "trowel"}, ""},
 		{"unknown case", []string{"-cases", "step"}, `unknown name "step"`},
-		{"unknown builder", []string{"-builders", "kaniko"}, `unknown name "kaniko"`},
+		{"unknown builder", []string{"-builders", "podman"}, `unknown name "podman"`},
 		{"no rounds", []string{"-rounds", "0"}, "-rounds 0"},
 		{"argument", []string{"steps"}, `unexpected argument "steps"`},
 	}

@@ -17,11 +17,14 @@ type builder interface {
 	prune(ctx context.Context) error
 }
 
+// keeper is a builder that has to be told that there will be a rebuild.
+type keeper interface{ keep() }
+
 // The builders that take turns unless others are named, in their order. Ratios are those of the first to each of the others.
 var builderNames = []string{"trowel", "buildkit", "buildah"}
 
 // knownBuilders are all that can be named.
-func knownBuilders() []string { return append(slices.Clone(builderNames), imageBuilder) }
+func knownBuilders() []string { return append(slices.Clone(builderNames), imageBuilder, kanikoBuilder) }
 
 // namedBuilder is a builder with its name in the report.
 type namedBuilder struct {
@@ -31,6 +34,7 @@ type namedBuilder struct {
 
 func openBuilders(ctx context.Context, l *lab.Lab, registry *lab.Registry, o options) ([]namedBuilder, error) {
 	var builders []namedBuilder
+	containers := &engine{lab: l}
 	for _, name := range o.builders {
 		var b builder
 		var err error
@@ -46,7 +50,9 @@ func openBuilders(ctx context.Context, l *lab.Lab, registry *lab.Registry, o opt
 			storage, err = l.NewBuildah(ctx)
 			b = buildah{storage}
 		case imageBuilder:
-			b, err = openContainer(ctx, l, registry, o)
+			b, err = containers.openImage(ctx, registry, o)
+		case kanikoBuilder:
+			b, err = containers.openKaniko(ctx, registry)
 		}
 		if err != nil {
 			return nil, err

@@ -4,59 +4,89 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/trowel-build/trowel/bench/lab"
 )
 
-// imageBuilder is the name of Trowel's own image among the builders.
-const imageBuilder = "image"
+// The builders that run in a default container of a Docker engine, as jobs that were made for kaniko run them.
+const (
+	imageBuilder  = "image"  // Trowel's own image
+	kanikoBuilder = "kaniko" // kaniko itself
+)
 
-// kanikoSeconds are kaniko's medians, taken once on two cores in a default container, on the same contexts. The rebuild is from
-// its cache in a registry.
-func kanikoSeconds() map[string]float64 {
-	return map[string]float64{"steps": 13.2, "copyonly": 10.2, "stages": 57.5, "tree": 13.5, "blob": 18.9, "app": 14.2, "app-unchanged": 8.2}
-}
-
-// container is Trowel's image in a default container, as a job that was made for kaniko runs it. A container starts with
-// nothing; what a rebuild finds is in the registry.
+// container is an image in a default container. A container starts with nothing; what a rebuild finds is in the registry.
 type container struct {
+	docker  *lab.Docker
+	command []string // after the arguments of docker run
+	cache   string   // repository of the cache, another after each prune
+	count   int
+	kept    bool // there will be a rebuild
+}
+
+// engine is the Docker engine that the builders in containers share.
+type engine struct {
+	lab    *lab.Lab
 	docker *lab.Docker
-	image  string
-	cache  string // repository of the cache, another after each prune
-	count  int
 }
 
-func openContainer(ctx context.Context, l *lab.Lab, registry *lab.Registry, o options) (*container, error) {
-	archive, err := l.Image(ctx, "linux/amd64")
-	if err != nil {
-		return nil, err
+func (e *engine) start(ctx context.Context) (docker *lab.Docker, err error) {
+	if e.docker == nil {
+		e.docker, err = e.lab.StartDocker(ctx)
 	}
-	docker, err := l.StartDocker(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c := &container{docker: docker, image: registry.Address + "/trowel:debug", cache: registry.Address + "/bench/cache"}
-	local, err := openTrowel(ctx, l, o.trowel)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := measure(ctx, io.Discard, local.binary, "copy", "oci-archive://"+archive, c.image); err != nil {
-		return nil, err
-	}
-	_, err = docker.Run(ctx, "pull", "-q", c.image)
-	return c, err
+	return e.docker, err
 }
 
-// maxRSS is what busybox's time says of the builder and what it started.
+// openKaniko is kaniko in a container.
+func (e *engine) openKaniko(ctx context.Context, registry *lab.Registry) (*container, error) {
+	docker, err := e.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	command := []string{lab.KanikoImage, "--insecure", "--insecure-pull"}
+	return &container{docker: docker, command: command, cache: registry.Address + "/bench/kaniko-cache"}, e.lab.ImportKaniko(ctx, docker)
+}
+
+// openImage is Trowel's image in a container.
+func (e *engine) openImage(ctx context.Context, registry *lab.Registry, o options) (*container, error) {
+	archive, err := e.lab.Image(ctx, "linux/amd64")
+	if err != nil {
+		return nil, err
+	}
+	docker, err := e.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	local, err := openTrowel(ctx, e.lab, o.trowel)
+	if err != nil {
+		return nil, err
+	}
+	image := registry.Address + "/trowel:debug"
+	if _, err := measure(ctx, io.Discard, local.binary, "copy", "oci-archive://"+archive, image); err != nil {
+		return nil, err
+	}
+	command := []string{"--entrypoint=/busybox/time", image, "-v", "/kaniko/executor"}
+	_, err = docker.Run(ctx, "pull", "-q", image)
+	return &container{docker: docker, command: command, cache: registry.Address + "/bench/cache"}, err
+}
+
+// keep has what is built from now on kept for a rebuild, until the next prune.
+func (c *container) keep() { c.kept = true }
+
+// maxRSS is what busybox's time says of the builder and what it started. It takes kilobytes for pages.
 var maxRSS = regexp.MustCompile(`Maximum resident set size \(kbytes\): (\d+)`)
 
 func (c *container) build(ctx context.Context, dir, reference string, log io.Writer) (usage, error) {
-	cmd := c.docker.Command(ctx, "run", "--rm", "--network=host", "-v", dir+":/workspace:ro", "--entrypoint=/busybox/time", c.image,
-		"-v", "/kaniko/executor", "--context=dir:///workspace", "--destination="+reference, "--cache",
-		fmt.Sprintf("--cache-repo=%s%d", c.cache, c.count))
+	words := slices.Concat([]string{"run", "--rm", "--network=host", "-v", dir + ":/workspace:ro"}, c.command,
+		[]string{"--context=dir:///workspace", "--destination=" + reference})
+	if c.kept {
+		words = append(words, "--cache", fmt.Sprintf("--cache-repo=%s%d", c.cache, c.count))
+	}
+	cmd := c.docker.Command(ctx, words...)
 	var text strings.Builder
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(log, &text), io.MultiWriter(log, &text)
 	if err := cmd.Run(); err != nil {
@@ -64,13 +94,14 @@ func (c *container) build(ctx context.Context, dir, reference string, log io.Wri
 	}
 	match := maxRSS.FindStringSubmatch(text.String())
 	if match == nil {
-		return usage{}, fmt.Errorf("run %q: no peak memory in what it said", strings.Join(cmd.Args, " "))
+		return usage{}, nil // kaniko's image has no such program
 	}
-	kilobytes, err := strconv.ParseInt(match[1], 10, 64)
-	return usage{PeakRSS: kilobytes * 1024}, err
+	pages, err := strconv.ParseInt(match[1], 10, 64)
+	return usage{PeakRSS: pages * 1024 / (int64(os.Getpagesize()) / 1024)}, err
 }
 
 func (c *container) prune(context.Context) error {
+	c.kept = false
 	c.count++
 	return nil
 }

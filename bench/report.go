@@ -107,20 +107,18 @@ func (f *figures) print(w io.Writer) {
 	}
 }
 
-// printKaniko writes what Trowel's image took in a container beside what kaniko takes there.
+// printKaniko writes what Trowel's image took in a container beside what kaniko took there.
 func (f *figures) printKaniko(w io.Writer) {
-	if !slices.Contains(f.Builders, imageBuilder) {
+	if !slices.Contains(f.Builders, imageBuilder) || !slices.Contains(f.Builders, kanikoBuilder) {
 		return
 	}
-	fmt.Fprint(w, "\nIn a default container, against kaniko's medians of another run, on two cores:\n\n")
+	fmt.Fprint(w, "\nIn a default container:\n\n")
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "case\tseconds\tkaniko\ttimes faster\tpeak MB\t")
+	fmt.Fprintln(table, "case\timage\tkaniko\ttimes faster\tpeak MB\t")
 	for _, name := range caseNames() {
-		r, kaniko := f.find(name, imageBuilder), kanikoSeconds()[name]
-		if r == nil || kaniko == 0 {
-			continue
+		if r, kaniko := f.find(name, imageBuilder), f.find(name, kanikoBuilder); r != nil && kaniko != nil {
+			fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.1f\t%.1f\t\n", name, r.Median, kaniko.Median, kaniko.Median/r.Median, r.peak())
 		}
-		fmt.Fprintf(table, "%s\t%.2f\t%.1f\t%.1f\t%.1f\t\n", name, r.Median, kaniko, kaniko/r.Median, r.peak())
 	}
 	table.Flush() //nolint:errcheck // a table on standard output
 }

@@ -50,6 +50,9 @@ func (r runner) time(ctx context.Context, c benchCase, b namedBuilder, round int
 		return sample{}, err
 	}
 	reference := fmt.Sprintf("%s/bench/%s-%s-%d:latest", r.registry, c.name, b.name, round+1)
+	if k, ok := b.builder.(keeper); ok && c.prepare != "" {
+		k.keep()
+	}
 	if c.prepare != "" {
 		prepared := reference
 		if c.prepare != c.context {

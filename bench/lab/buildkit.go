@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -67,8 +66,6 @@ insecure-entitlements = ["network.host", "security.insecure"]
 	return b, nil
 }
 
-// compileBuildKit makes a small module that requires BuildKit: `go install module@version` refuses a module whose
-// go.mod has directives that hold in the main module only.
 func (l *Lab) compileBuildKit(ctx context.Context) error {
 	bin := filepath.Join(l.dir, "bin")
 	stamp := filepath.Join(bin, "buildkit-"+buildkitVersion)
@@ -76,23 +73,7 @@ func (l *Lab) compileBuildKit(ctx context.Context) error {
 		return nil
 	}
 	l.logf("compile BuildKit %s (some minutes)", buildkitVersion)
-	source, err := l.Dir("buildkit-module")
-	if err != nil {
-		return err
-	}
-	commands := []string{buildkitModule + "/cmd/buildkitd", buildkitModule + "/cmd/buildctl"}
-	module := fmt.Sprintf("module buildkit-commands\n\ngo 1.26\n\nrequire %s %s\n", buildkitModule, buildkitVersion)
-	imports := fmt.Sprintf("//go:build tools\n\npackage tools\n\nimport (\n\t_ %q\n\t_ %q\n)\n", commands[0], commands[1])
-	if err := errors.Join(
-		os.WriteFile(filepath.Join(source, "go.mod"), []byte(module), 0o644),
-		os.WriteFile(filepath.Join(source, "tools.go"), []byte(imports), 0o644),
-	); err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-mod=mod", "-buildvcs=false", "-o", bin + "/"}, commands...)...)
-	cmd.Dir = source
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
-	if _, err := output(cmd); err != nil {
+	if err := l.compile(ctx, buildkitModule, buildkitVersion, bin+"/", buildkitModule+"/cmd/buildkitd", buildkitModule+"/cmd/buildctl"); err != nil {
 		return err
 	}
 	return os.WriteFile(stamp, nil, 0o644)
