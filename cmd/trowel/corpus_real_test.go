@@ -46,6 +46,10 @@ func (r *corpusRun) materialised(got *corpus.Golden, since time.Time) {
 			listed[name] = alike(name, e, since)
 		}
 	}
+	for _, name := range r.differs.unshown {
+		delete(listed, name)
+		delete(seen, name)
+	}
 	if diff := cmp.Diff(listed, seen); diff != "" {
 		r.Errorf("a process sees other files than the image has (-image +process):\n%s", diff)
 	}

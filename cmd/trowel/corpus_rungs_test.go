@@ -18,6 +18,7 @@ import (
 type difference struct {
 	why      string
 	files    []string // that are other ones, or are not there
+	unshown  []string // that the image has, and that a process sees with another owner
 	refuses  string   // what the builder says instead of building
 	succeeds bool     // where a process was meant to fail
 	memory   bool     // it can be had in memory only: that it is refused elsewhere is the executor's to test
@@ -37,8 +38,13 @@ func (d difference) leaveOut(g *corpus.Golden) {
 	}
 }
 
-// otherwise lists the cases of the corpus that a rung, or a user with one ID, cannot build to the same image.
+// otherwise lists the cases of the corpus that a rung, or an ordinary user, cannot build to the same image.
 var otherwise = map[string]map[string]difference{
+	userManyIDs: {
+		"copy-chown":       {why: shownInRange, unshown: []string{"/large"}},
+		"40-archives":      {why: shownInRange, unshown: []string{"/x/large-id", "/y/large-id"}},
+		"09-special-files": {why: "a user namespace makes no block device", refuses: "mknod: operation not permitted"},
+	},
 	userOneID: {
 		"mount-cache":                {why: shownRoot, files: []string{"/out-owner"}},
 		"mount-secret":               {why: shownRoot, files: []string{"/out-looks"}},
@@ -89,9 +95,10 @@ var chrooted = map[string]difference{
 }
 
 const (
-	shownRoot  = "who starts as root is shown root as the owner of every file"
-	noHostName = "a host name of its own takes a namespace: RUN sees the container's"
-	writable   = "what is laid in the place of a read-only mount can be written to and removed, in vain"
+	shownInRange = "an owner that the user's range of IDs does not reach is in the image, and is shown as root"
+	shownRoot    = "who starts as root is shown root as the owner of every file"
+	noHostName   = "a host name of its own takes a namespace: RUN sees the container's"
+	writable     = "what is laid in the place of a read-only mount can be written to and removed, in vain"
 )
 
 // runs recognises a Dockerfile that runs something.
