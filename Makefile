@@ -17,10 +17,11 @@ help: ## list the targets
 build: plugins ## build bin/trowel, one static binary with its plugins in it
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/trowel
 
-plugins: ## compile the plugins of plugins/ to WebAssembly, to be embedded by the next build
+plugins: ## compile the plugins of plugins/ to WebAssembly, and that for this processor, to be embedded by the next build
 	$(GO) build -o bin/bare ./cmd/trowel
 	@set -e; for p in $(PLUGINS); do bin/bare plugin build plugins/$$p -o plugins/dist/$$p.wasm; done
 	$(GO) run ./plugins/pack $(PLUGINS:%=plugins/dist/%.wasm)
+	$(GO) run ./plugins/pack -code plugins/code/$$($(GO) env GOARCH)
 
 # What `make image` makes: for which platforms, with a shell or without, under which name, and where it goes.
 PLATFORMS     ?= linux/amd64,linux/arm64
@@ -32,6 +33,9 @@ ARCHS          = $(subst linux/,,$(subst $(comma), ,$(PLATFORMS)))
 
 image: build ## on a Debian-like machine: build the container image (TARGET=debug: with a shell) as bin/image.tar; OUTPUT=type=registry NAME=… pushes it
 	cmd/trowel/image/gather.sh bin/image $(ARCHS)
+	@set -e; for a in $(filter arm64,$(filter-out $(shell $(GO) env GOARCH),$(ARCHS))); do if q=$$(command -v qemu-aarch64-static); then \
+	  echo "compile plugins for $$a"; GOARCH=$$a $(GO) run -exec "$$q" ./plugins/pack -code plugins/code/$$a; \
+	  else echo "no qemu-aarch64-static: plugins start slower on $$a"; fi; done
 	@set -e; for a in $(ARCHS); do mkdir -p bin/image/bin/$$a; ln -sf executor bin/image/bin/$$a/warmer; ln -sf executor bin/image/bin/$$a/trowel; \
 	  echo "go build for $$a"; GOARCH=$$a $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/image/bin/$$a/executor ./cmd/trowel; done
 	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN) build -f cmd/trowel/image/Dockerfile --target $(TARGET) \
@@ -91,4 +95,4 @@ check: ## all that a change must pass, but for e2e; fails if it leaves the tree 
 	git diff --exit-code
 
 clean: ## remove what build made
-	rm -rf bin plugins/dist/*.wasm*
+	rm -rf bin plugins/dist/*.wasm* plugins/code/*/*.zst*

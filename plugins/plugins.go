@@ -1,6 +1,7 @@
 // Package plugins holds Trowel's own plugins, each a directory of this one and a real plugin: it imports package sdk and
 // nothing else of Trowel. `make plugins` compiles them to WebAssembly, and a binary built after that carries them, so that
-// `source = "builtin:NAME"` works without a network.
+// `source = "builtin:NAME"` works without a network. It carries their machine code too, for the processors that they were compiled
+// on: see [Code].
 package plugins
 
 import (

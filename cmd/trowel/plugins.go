@@ -14,6 +14,7 @@ import (
 	"github.com/trowel-build/trowel/host/plugin"
 	"github.com/trowel-build/trowel/host/plugin/artifact"
 	"github.com/trowel-build/trowel/host/plugin/lock"
+	"github.com/trowel-build/trowel/plugins"
 	"github.com/trowel-build/trowel/sdk"
 )
 
@@ -57,7 +58,7 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 				return in.native(spec, r)
 			},
 			Host: "trowel " + buildVersion(), Getenv: p.getenv, Proxy: settings.Proxy.Func(), TLS: certificates,
-			CompileDir: compileDir(f, settings), SocketDir: sockets.name, Report: report,
+			CompileDir: compileDir(f, settings), SocketDir: sockets.name, Ahead: plugins.Code, Report: report,
 		})
 		return err
 	})
@@ -126,7 +127,7 @@ func (p program) warmPlugin(ctx context.Context, f *pluginFlags, name string, in
 	if installed.Platform.Native() || dir == "" {
 		return nil
 	}
-	if err := plugin.Warm(ctx, dir, name, installed.Bytes); err != nil {
+	if err := plugin.Warm(ctx, plugin.Options{CompileDir: dir, Ahead: plugins.Code}, name, installed.Bytes); err != nil {
 		// It is installed all the same: what it is worth is for the build to say that uses it.
 		fmt.Fprintf(p.stderr, "trowel: warning: compile plugin %q: %v\n", name, err)
 	}

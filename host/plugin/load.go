@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"time"
@@ -33,6 +34,8 @@ type Options struct {
 	// CompileDir keeps compiled modules, and SocketDir the sockets of processes. RUN must reach neither.
 	CompileDir string
 	SocketDir  string
+	// Ahead opens the code of modules that was compiled ahead; nil: there is none. See [wasm.Engine].
+	Ahead func(module, target string) func() (io.ReadCloser, error)
 	// Proxy is that of plugins' requests; nil means none.
 	Proxy func(*url.URL) (*url.URL, error)
 	// TLS has settings for single hosts, by "host" or "host:port".
@@ -54,6 +57,7 @@ func Load(ctx context.Context, specs map[string]Spec, names []string, o Options)
 	if err != nil {
 		return set, err
 	}
+	engine.Ahead = o.Ahead
 	l := &loader{Options: o, engine: engine}
 	for _, name := range names {
 		spec := specs[name]

@@ -8,13 +8,14 @@ import (
 	"github.com/trowel-build/trowel/host/plugin/wasm"
 )
 
-// Warm compiles a WebAssembly module into the directory that [Options.CompileDir] names, so that the first build with it
-// need not. Nothing of the module runs.
-func Warm(ctx context.Context, compileDir, name string, module []byte) (err error) {
-	engine, err := wasm.NewEngine(compileDir)
+// Warm compiles a WebAssembly module into the directory that the options name, so that the first build with it need not; what was
+// compiled ahead it tries out. Nothing of the module runs.
+func Warm(ctx context.Context, o Options, name string, module []byte) (err error) {
+	engine, err := wasm.NewEngine(o.CompileDir)
 	if err != nil {
 		return err
 	}
+	engine.Ahead = o.Ahead
 	services, err := service.New(service.Options{Plugin: name})
 	if err != nil {
 		return err

@@ -150,7 +150,7 @@ func (p *Plugin) ready(ctx context.Context) error {
 	if p.pool.current() != nil {
 		return nil
 	}
-	soon := len(p.module) <= small || p.kept.stored()
+	soon := len(p.module) <= small || p.kept.quick()
 	if soon || p.compileAfter == 0 {
 		p.compile(ctx)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,6 +23,11 @@ import (
 // What is in the directory is machine code that later processes run: it must not be reachable for anybody else, least of all
 // for the RUN steps of a build. Each module has a directory of its own in it, named by its SHA-256.
 type Engine struct {
+	// Ahead opens what [CompileAhead] made of a module, which the program then carries in itself. The module is named by its
+	// SHA-256 and the code by its [Target]; a nil function says that there is none. It must be set before the first module is
+	// opened, and is as trusted as the program.
+	Ahead func(module, target string) func() (io.ReadCloser, error)
+
 	dir string
 
 	mu   sync.Mutex
@@ -34,7 +40,8 @@ type digest [sha256.Size]byte
 type compiled struct {
 	engine *Engine
 	digest digest
-	dir    string // empty: in memory alone
+	dir    string                        // empty: in memory alone
+	ahead  func() (io.ReadCloser, error) // opens code that was compiled ahead; nil if there is none
 	cache  wazero.CompilationCache
 	users  int
 	turn   chan struct{} // holds a token while somebody compiles
@@ -80,6 +87,9 @@ func (e *Engine) keep(module []byte) (*compiled, error) {
 		c = &compiled{engine: e, digest: sum, turn: make(chan struct{}, 1)}
 		if e.dir != "" {
 			c.dir = filepath.Join(e.dir, hex.EncodeToString(sum[:]))
+			if e.Ahead != nil { // it takes a place of our own to load it from
+				c.ahead = e.Ahead(hex.EncodeToString(sum[:]), Target())
+			}
 		}
 		var err error
 		if c.cache, err = openCache(c.dir); err != nil {
@@ -106,6 +116,9 @@ func openCache(dir string) (wazero.CompilationCache, error) {
 	return wazero.NewCompilationCacheWithDir(dir)
 }
 
+// quick reports whether a compiled module is likely to be had without compiling it.
+func (c *compiled) quick() bool { return c.ahead != nil || c.stored() }
+
 // stored reports whether the directory has something for the module. It may be for another version of the runtime, or for
 // another processor: that shows when it is loaded.
 func (c *compiled) stored() bool {
@@ -129,6 +142,12 @@ func (c *compiled) tier(ctx context.Context, module []byte) (*tier, error) {
 		defer func() { <-c.turn }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+	if c.ahead != nil {
+		// What is wrong with such code, if anything, does not keep the module from being compiled.
+		if t, err := c.carried(ctx, module); err == nil || ctx.Err() != nil {
+			return t, err
+		}
 	}
 	t, err := newTier(ctx, wazero.NewRuntimeConfig().WithCompilationCache(c.cache), module)
 	if err == nil || ctx.Err() != nil || !c.stored() {

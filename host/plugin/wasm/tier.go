@@ -20,6 +20,8 @@ type tier struct {
 	// instances counts those that there are, idle or not; the pool guards it.
 	instances int
 	closed    bool
+	// cache has the code of this tier alone; nil if it is shared, or if there is none.
+	cache wazero.CompilationCache
 }
 
 // newInterpreter makes a tier that is ready soon and slow.
@@ -32,22 +34,30 @@ func newInterpreter(ctx context.Context, module []byte) (*tier, error) {
 }
 
 func newTier(ctx context.Context, config wazero.RuntimeConfig, module []byte) (*tier, error) {
+	t, err := newRuntime(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.load(ctx, module); err != nil {
+		return nil, errors.Join(err, t.close(context.WithoutCancel(ctx)))
+	}
+	return t, nil
+}
+
+// newRuntime makes a tier that has no module yet, but what modules import.
+func newRuntime(ctx context.Context, config wazero.RuntimeConfig) (*tier, error) {
 	// The limit of memory is the mapping's size, see memory.go: a runtime's own limit would not tell that it was hit.
 	config = config.WithCloseOnContextDone(true).WithDebugInfoEnabled(false)
 	wazeroSetup.Lock()
-	r := wazero.NewRuntimeWithConfig(ctx, config)
+	t := &tier{runtime: wazero.NewRuntimeWithConfig(ctx, config)}
 	wazeroSetup.Unlock()
-	t := &tier{runtime: r}
-	if err := t.load(ctx, module); err != nil {
-		return nil, errors.Join(err, r.Close(context.WithoutCancel(ctx)))
+	if err := provide(ctx, t.runtime); err != nil {
+		return nil, errors.Join(err, t.close(context.WithoutCancel(ctx)))
 	}
 	return t, nil
 }
 
 func (t *tier) load(ctx context.Context, module []byte) error {
-	if err := provide(ctx, t.runtime); err != nil {
-		return err
-	}
 	// With a single worker the compiler does not look at the context.
 	const workers = 2
 	var err error
@@ -83,7 +93,15 @@ func (t *tier) close(ctx context.Context) error {
 		return nil
 	}
 	t.closed = true
-	return errors.Join(t.module.Close(ctx), t.runtime.Close(ctx))
+	var err error
+	if t.module != nil {
+		err = t.module.Close(ctx)
+	}
+	err = errors.Join(err, t.runtime.Close(ctx))
+	if t.cache != nil {
+		err = errors.Join(err, t.cache.Close(ctx))
+	}
+	return err
 }
 
 // coded is err as an error with a code, which it becomes if it has none.

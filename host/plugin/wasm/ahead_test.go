@@ -1,0 +1,216 @@
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// compiledAhead is the probe's code, made once.
+var compiledAhead = sync.OnceValues(func() ([]byte, error) {
+	module, err := os.ReadFile(filepath.Join(shared.dir, "probe.wasm"))
+	if err != nil {
+		return nil, err
+	}
+	return CompileAhead(context.Background(), module)
+})
+
+// aheadCodeOf is the code of the probe as a program would carry it.
+func aheadCodeOf(t *testing.T) []byte {
+	t.Helper()
+	build(t, "probe")
+	code, err := compiledAhead()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+// carrying keeps compiled modules in a directory, for a program that carries code.
+func carrying(t *testing.T, code []byte) (e *Engine, dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "compiled")
+	e, err := NewEngine(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Ahead = func(module, target string) func() (io.ReadCloser, error) {
+		if target != Target() || len(module) != aheadName {
+			t.Errorf("asked for the code of %q for %q", module, target)
+		}
+		return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(code)), nil }
+	}
+	return e, dir
+}
+
+// filesIn are all files below a directory.
+func filesIn(t *testing.T, dir string) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestAhead: a module whose code the program carries starts compiled, and leaves nothing behind.
+func TestAhead(t *testing.T) {
+	t.Parallel()
+	e, dir := carrying(t, aheadCodeOf(t))
+	a := open(t, Options{Engine: e, CompileAfter: time.Hour})
+	if got := call(t, a, opEcho, "x"); got != "x" {
+		t.Errorf("answer %q", got)
+	}
+	b := open(t, Options{Engine: e, CompileAfter: time.Hour}) // of the same module
+	if got := call(t, b, opCount, ""); got != "1" {
+		t.Errorf("answer %q", got)
+	}
+	for _, p := range []*Plugin{a, b} {
+		if now := p.pool.current(); now.interpreted || now.cache == nil {
+			t.Error("the code that the program carries was not used")
+		}
+	}
+	if files := filesIn(t, dir); len(files) > 0 {
+		t.Errorf("files are left: %v", files)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "ahead-*")); err != nil || len(left) > 0 {
+		t.Errorf("directories are left: %v, %v", left, err)
+	}
+}
+
+// TestAheadOfNoUse: whatever is wrong with the code, the module works as it would without.
+func TestAheadOfNoUse(t *testing.T) {
+	t.Parallel()
+	code := aheadCodeOf(t)
+	changed := func(at int) []byte {
+		wrong := bytes.Clone(code)
+		wrong[at] ^= 0x40
+		return wrong
+	}
+	header := aheadName + len("WAZEVO") + 1
+	for name, wrong := range map[string][]byte{
+		"empty":                        {},
+		"without the code":             code[:aheadName],
+		"cut short":                    code[:len(code)/2],
+		"for another runtime":          changed(header),
+		"under a name of another kind": append([]byte(strings.Repeat("../", aheadName)[:aheadName]), code[aheadName:]...),
+		"for another processor":        append([]byte(strings.Repeat("0", aheadName)), code[aheadName:]...),
+		"damaged":                      changed(len(code) / 2),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, _ := carrying(t, wrong)
+			p := open(t, Options{Engine: e, CompileAfter: time.Hour})
+			if got := call(t, p, opEcho, "x"); got != "x" {
+				t.Errorf("answer %q", got)
+			}
+			if err := p.Compile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if now := p.pool.current(); now.interpreted || now.cache != nil {
+				t.Error("the code that the program carries was used")
+			}
+			if got := call(t, p, opEcho, "y"); got != "y" {
+				t.Errorf("answer %q", got)
+			}
+		})
+	}
+}
+
+// TestAheadInVain: without code, or a place to load it from, the interpreter comes first.
+func TestAheadInVain(t *testing.T) {
+	t.Parallel()
+	code := aheadCodeOf(t)
+	for name, prepare := range map[string]func(e *Engine, dir string) error{
+		"no code for this processor": func(e *Engine, _ string) error {
+			e.Ahead = func(string, string) func() (io.ReadCloser, error) { return nil }
+			return nil
+		},
+		"nowhere to keep modules": func(e *Engine, _ string) error { e.dir = ""; return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, dir := carrying(t, code)
+			if err := prepare(e, dir); err != nil {
+				t.Fatal(err)
+			}
+			p := open(t, Options{Engine: e, CompileAfter: time.Hour})
+			if got := call(t, p, opEcho, "x"); got != "x" || !p.pool.current().interpreted {
+				t.Errorf("answer %q, interpreted %t", got, p.pool.current().interpreted)
+			}
+		})
+	}
+	t.Run("the directory is gone", func(t *testing.T) {
+		t.Parallel()
+		e, dir := carrying(t, code)
+		p := open(t, Options{Engine: e, CompileAfter: time.Hour})
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if got := call(t, p, opEcho, "x"); got != "x" {
+			t.Errorf("answer %q", got)
+		}
+	})
+	t.Run("it cannot be read", func(t *testing.T) {
+		t.Parallel()
+		e, _ := carrying(t, code)
+		e.Ahead = func(string, string) func() (io.ReadCloser, error) {
+			return func() (io.ReadCloser, error) { return nil, errors.New("no") }
+		}
+		if got := call(t, open(t, Options{Engine: e, CompileAfter: time.Hour}), opEcho, "x"); got != "x" {
+			t.Errorf("answer %q", got)
+		}
+	})
+}
+
+// TestHollow: what is left of a module is all that can be seen of it, and its functions do nothing.
+func TestHollow(t *testing.T) {
+	t.Parallel()
+	module := build(t, "probe")
+	shell, err := hollow(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := Inspect(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest, err := Inspect(shell)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(whole, rest, cmp.AllowUnexported(Info{})); diff != "" {
+		t.Errorf("the hollow module differs (-whole +hollow):\n%s", diff)
+	}
+	if len(shell) > len(module)*2/3 {
+		t.Errorf("%d of %d bytes are left", len(shell), len(module))
+	}
+	for n := range min(len(module), 4096) {
+		if _, err := hollow(module[:n]); err == nil && n > 8 {
+			// A module that ends between two sections is whole as far as its sections go.
+			if _, err := Inspect(module[:n]); err != nil {
+				t.Errorf("%d bytes of the module: Inspect says %v", n, err)
+			}
+		}
+	}
+	many := binary.AppendUvarint([]byte("\x00asm\x01\x00\x00\x00\x0a\x05"), 1<<31)
+	if _, err := hollow(many); err == nil {
+		t.Error("a module with more functions than bytes was accepted")
+	}
+}
