@@ -99,8 +99,11 @@ func (r *Reader) Encode(g *Golden, bases Bases) ([]byte, error) {
 		}
 	}
 	text := out.String()
-	for word, reference := range bases {
-		text = strings.ReplaceAll(text, reference, word)
+	words := slices.SortedFunc(maps.Keys(bases), func(a, b string) int { // one reference may be the beginning of another
+		return 2*(len(bases[b])-len(bases[a])) + strings.Compare(a, b)
+	})
+	for _, word := range words {
+		text = strings.ReplaceAll(text, bases[word], word)
 	}
 	return []byte(text), errors.Join(errs...)
 }
