@@ -17,7 +17,6 @@ import (
 	"github.com/trowel-build/trowel/host/internal/cache"
 	"github.com/trowel-build/trowel/host/internal/cachemount"
 	"github.com/trowel-build/trowel/host/internal/dockerfile"
-	"github.com/trowel-build/trowel/host/internal/executor"
 	"github.com/trowel-build/trowel/host/internal/layer"
 	"github.com/trowel-build/trowel/host/internal/plan"
 	"github.com/trowel-build/trowel/host/internal/progress"
@@ -133,25 +132,28 @@ type build struct {
 	own         *ownCache              // what this build made so far; nil unless a plugin reads of it
 	parts       []*stage.Engine        // of stages that were built for plugins
 
-	// cannotRun is why no process can be run here; the Launcher is nil then.
-	cannotRun error
+	// isolation finds out how processes are isolated, when it is asked first; nil if there are none to run.
+	isolation func() (stage.Isolation, error)
+	probing   sync.WaitGroup // who asks it beside the look-ups
+	planned   func()         // is called when there are plans, before images are looked up; nil for nothing
 	gate      gate
-	// rung is how processes are isolated where their root file system is a plain directory, notice what is to be said of it,
-	// and chosen why it is so.
-	rung    executor.Rung
-	notice  string
-	chosen  string
-	created time.Time
+	created   time.Time
 }
 
 func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Result, err error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	ctx, stop := context.WithCancelCause(ctx)
 	b := &build{Request: r, created: r.created()}
 	if r.EarlierStages {
 		b.stages = plan.UpToTarget
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
+	defer func() {
+		if cause := context.Cause(ctx); errors.Is(cause, ErrNeedsUserNamespace) {
+			err = cause
+		}
+		stop(nil)
+		b.probing.Wait()
+		err = errors.Join(err, b.close())
+	}()
 	// 1. What is asked for, and where it goes.
 	if err := b.prepare(damaged); err != nil {
 		return Result{}, err
@@ -162,14 +164,12 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 		return Result{}, err
 	}
 	// 3. A plan for each platform: the stages that the target needs, and the images they start from.
+	b.planned = func() { b.probeBeside(stop) }
 	lowered, err := b.resolve(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	if err := b.refuseUngranted(lowered); err != nil {
-		return Result{}, err
-	}
-	if err := b.permit(ctx, lowered); err != nil {
 		return Result{}, err
 	}
 	// 4. May we push? It is asked while the stages are built, and stops them if not.
@@ -180,7 +180,7 @@ func buildOnce(ctx context.Context, r Request, damaged map[string]bool) (_ Resul
 		return Result{}, errors.Join(err, pusher.stop())
 	}
 	defer func() {
-		stop()
+		stop(nil)
 		err = errors.Join(err, engine.Wait())
 	}()
 	results, err := engine.Build(pushing)
@@ -331,11 +331,8 @@ func (b *build) parse(ctx context.Context) error {
 func (b *build) engine(lowered loweredStages, publish func(*stage.Layer)) (*stage.Engine, error) {
 	o := b.engineOptions(b.plans, lowered)
 	o.Publish = publish
-	if lowered.runs() && b.rung == "" {
-		var budget int64
-		if b.memory, budget = openTreeMemory(b.treeMemory()); b.memory != nil {
-			o.Memory = stage.NewMemory(b.memory.trees, budget)
-		}
+	if b.isolation != nil {
+		o.Isolate = b.isolateWithMemory
 	}
 	return stage.New(o)
 }
@@ -344,19 +341,11 @@ func (b *build) engineOptions(plans []*plan.Plan, lowered loweredStages) stage.O
 	return stage.Options{
 		Plans: plans, Lowered: lowered, Images: b.sources.images, Contexts: b.sources.forStages(), Remotes: b.remotes,
 		Store: b.store, Dir: b.work.trees, Cache: b.tiers, NoCache: b.noCache, Layers: b.layers,
-		Launcher: b.Launcher, CannotRun: b.cannotRun, Rung: b.rung, Root: b.inPlacePlain(), Enter: b.gate.enter, Notice: b.notice, Chosen: b.chosen,
+		Launcher: b.Launcher, Isolate: b.isolation, Enter: b.gate.enter,
 		Run: b.run, Progress: b.progress(),
 		Form: b.form, Created: b.created, Epoch: b.Epoch, Jobs: b.Jobs,
 		Secrets: b.secrets, Agents: b.agents, CacheMounts: b.cacheMounts,
 	}
-}
-
-// treeMemory is how much memory unpacked layers may take; negative means what seems right.
-func (b *build) treeMemory() int64 {
-	if b.TreeMemory == nil {
-		return -1
-	}
-	return *b.TreeMemory
 }
 
 func (b *build) close() error {

@@ -11,7 +11,7 @@
 //	}
 //
 // A request without a launcher can build every Dockerfile that has no RUN. Where running processes takes a user namespace,
-// Build returns [ErrNeedsUserNamespace] before anything happened; [Launcher.EnterUserNamespace] then runs the program again
+// Build returns [ErrNeedsUserNamespace] before anything was built; [Launcher.EnterUserNamespace] then runs the program again
 // inside one.
 //
 // Nothing is read from the environment or from configuration files, but for proxies, the machine's /etc/resolv.conf and the

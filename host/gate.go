@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/trowel-build/trowel/host/internal/executor"
 	"github.com/trowel-build/trowel/sdk"
 )
 
@@ -114,12 +113,4 @@ func (b *build) readSecrets(ctx context.Context) {
 			_, _ = b.secrets.Get(ctx, id)
 		}
 	}
-}
-
-// inPlacePlain is what the stages have to know of running in place.
-func (b *build) inPlacePlain() executor.Plain {
-	if b.rung != executor.RungInPlace {
-		return executor.Plain{}
-	}
-	return executor.Plain{Keep: b.Keep, Veil: b.veiled()}
 }

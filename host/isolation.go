@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/executor"
+	"github.com/trowel-build/trowel/host/internal/stage"
 )
 
 // The values of [Request.Isolation].
@@ -59,22 +60,17 @@ func (r *Request) strongEnough(name string) bool {
 const chrootNotice = "RUN is isolated by chroot, without a /proc of its own: java, go, rust, process substitution <( ) and ps fail, and sudo for a USER; " +
 	"trowel doctor tells what this machine permits"
 
-// permit finds out, before anything is pulled, how the processes of the build can be isolated here. What the user named is
-// what they get, or nothing; only [IsolationAuto] goes from one rung to the next. That nothing can be had is told when a
-// process has to run: what a cache has need not be run.
-func (b *build) permit(ctx context.Context, lowered loweredStages) error {
-	if b.Launcher == nil || !lowered.runs() {
-		return nil
-	}
+// permit finds out how the processes of the build can be isolated here. What the user named is what they get, or nothing;
+// only [IsolationAuto] goes from one rung to the next. That nothing can be had is told when a process has to run.
+func (b *build) permit(ctx context.Context) (stage.Isolation, error) {
 	var tried []error
 	for _, rung := range b.rungs() {
 		failed, err := b.try(ctx, rung)
 		if err != nil {
-			return err
+			return stage.Isolation{}, err
 		}
 		if failed == nil {
-			b.chosen = chosen(b.Isolation, rung, tried)
-			return nil
+			return b.isolated(rung, tried), nil
 		}
 		tried = append(tried, failed...)
 	}
@@ -82,11 +78,25 @@ func (b *build) permit(ctx context.Context, lowered loweredStages) error {
 	if b.MinIsolation != "" {
 		why = fmt.Errorf("with isolation of at least %q: %w", b.MinIsolation, why)
 	}
-	b.Launcher, b.cannotRun = nil, &Error{
+	return stage.Isolation{CannotRun: &Error{
 		fmt.Errorf("run processes here: %w", why),
 		"trowel doctor tells what this machine permits; a Dockerfile without RUN builds anywhere",
+	}}, nil
+}
+
+// isolated is what the stages have to know of the way that was taken.
+func (b *build) isolated(rung string, tried []error) stage.Isolation {
+	i := stage.Isolation{Chosen: chosen(b.Isolation, rung, tried)}
+	if rung == IsolationNamespaces {
+		return i
 	}
-	return nil
+	switch i.Rung = executor.Rung(rung); i.Rung {
+	case executor.RungInPlace:
+		i.Notice, i.Root = inPlaceNotice, executor.Plain{Keep: b.Keep, Veil: b.veiled()}
+	case executor.RungChroot:
+		i.Notice = chrootNotice
+	}
+	return i
 }
 
 // rungs are those that may be tried, in order. Who names supervised as the least has named it.
@@ -121,7 +131,7 @@ func chosen(wanted, rung string, tried []error) string {
 	return text + ", since what is better cannot be had: " + strings.Join(why, "; ")
 }
 
-// try tries one way to isolate, and takes it if it works. failed says what did not.
+// try tries one way to isolate. failed says what did not work.
 func (b *build) try(ctx context.Context, name string) (failed []error, err error) {
 	rung := executor.Rung(name)
 	if name == IsolationNamespaces {
@@ -137,12 +147,6 @@ func (b *build) try(ctx context.Context, name string) (failed []error, err error
 	}
 	if err != nil {
 		return []error{fmt.Errorf("%s: %w", rung, err)}, nil
-	}
-	switch b.rung = rung; rung {
-	case executor.RungInPlace:
-		b.notice = inPlaceNotice
-	case executor.RungChroot:
-		b.notice = chrootNotice
 	}
 	return nil, nil
 }

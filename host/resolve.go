@@ -20,20 +20,6 @@ import (
 // loweredStages are the stages of a plan as steps, by ID.
 type loweredStages map[string]*lower.Lowered
 
-// runs says whether any step runs a process.
-func (l loweredStages) runs() bool {
-	for _, s := range l {
-		for _, st := range s.Steps {
-			for _, x := range st.Effects {
-				if _, ok := x.(effect.Exec); ok {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
 // wantedImage is an image that has to be opened.
 type wantedImage struct {
 	key         stage.ImageKey
@@ -48,6 +34,7 @@ func (b *build) resolve(ctx context.Context) (loweredStages, error) {
 		return nil, err
 	}
 	b.form = b.layerForm()
+	b.mayRun(ctx)
 	if err := b.planAll(ctx); err != nil {
 		return nil, err
 	}
@@ -89,6 +76,9 @@ func (b *build) planAll(ctx context.Context) (err error) {
 		if b.plans[i], err = plan.New(b.file, o); err != nil {
 			return err
 		}
+	}
+	if b.planned != nil {
+		b.planned()
 	}
 	for again := true; again; {
 		if err := b.openImages(ctx, b.wantedImages()); err != nil {

@@ -18,9 +18,8 @@ func writeMaps(ctx context.Context, pid int) error {
 	if os.Geteuid() == 0 {
 		return writeIdentityMaps(pid)
 	}
-	uids, uidErr := delegated("/etc/subuid", os.Geteuid())
-	gids, gidErr := delegated("/etc/subgid", os.Geteuid())
-	if uidErr != nil || gidErr != nil || len(uids) == 0 || len(gids) == 0 {
+	uids, gids := delegatedHere()
+	if len(uids) == 0 || len(gids) == 0 {
 		return writeSingleMaps(pid)
 	}
 	if err := mapByProgram(ctx, "newuidmap", pid, os.Geteuid(), uids); err != nil {
@@ -28,6 +27,27 @@ func writeMaps(ctx context.Context, pid int) error {
 		return writeSingleMaps(pid)
 	}
 	return mapByProgram(ctx, "newgidmap", pid, os.Getegid(), gids)
+}
+
+// expectsMaps says whether writeMaps will give an ordinary user more than its own ID, as far as it can be seen beforehand.
+func expectsMaps() bool {
+	uids, gids := delegatedHere()
+	if len(uids) == 0 || len(gids) == 0 {
+		return false
+	}
+	_, err := exec.LookPath("newuidmap")
+	noGain, _ := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	return err == nil && noGain == 0
+}
+
+// delegatedHere are the IDs that are delegated to this process's user; none if that cannot be read.
+func delegatedHere() (uids, gids []idRange) {
+	uids, uidErr := delegated("/etc/subuid", os.Geteuid())
+	gids, gidErr := delegated("/etc/subgid", os.Geteuid())
+	if uidErr != nil || gidErr != nil {
+		return nil, nil
+	}
+	return uids, gids
 }
 
 // writeIdentityMaps keeps every ID.

@@ -32,6 +32,8 @@ type Launcher struct {
 
 	missing sync.Once // what the kernel lacks has been told
 
+	probes atomic.Int64
+
 	told sync.Map // paths of files that cannot be kept from processes in place
 
 	self     sync.Once
@@ -93,6 +95,9 @@ type UserNamespace struct {
 	Initial bool
 	// IDs is how many user IDs are mapped.
 	IDs uint64
+	// SingleID is set if processes have one user ID: here, or, as far as can be seen from here, in the namespace that
+	// EnterUserNamespace would make for an ordinary user.
+	SingleID bool
 }
 
 // UserNamespace tells how the program stands to user namespaces.
@@ -105,6 +110,7 @@ func (l *Launcher) UserNamespace() (UserNamespace, error) {
 	for _, r := range ranges {
 		ns.IDs += uint64(r.Count)
 	}
+	ns.SingleID = ns.IDs == 1 || !ns.Own && os.Geteuid() != 0 && !expectsMaps()
 	return ns, nil
 }
 

@@ -37,9 +37,13 @@ type Attempt struct {
 	Err  error // nil if it worked; mostly a *[SetupError], with a hint
 }
 
+// Probes is how often anything was tried to learn what the machine permits.
+func (l *Launcher) Probes() int64 { return l.probes.Load() }
+
 // Probe finds what this machine permits by doing all of a step but the command, on layers that it makes in dir and
 // removes. It takes as long as the steps it tries.
 func (l *Launcher) Probe(ctx context.Context, dir string) (Report, error) {
+	l.probes.Add(1)
 	var r Report
 	if err := l.attempt(ctx, dir, RungNamespaces, &r); err != nil || r.Rung != RungNone {
 		return r, err
@@ -112,6 +116,7 @@ func probeRootfs(dir string) (_ Rootfs, remove func() error, err error) {
 // ProbePlain tries a rung whose root file system is a plain directory, by doing all of a step but the command in a directory
 // that it makes in dir and removes. The error, mostly a *[SetupError], says why it cannot be.
 func (l *Launcher) ProbePlain(ctx context.Context, rung Rung, dir string) (err error) {
+	l.probes.Add(1)
 	root, remove, err := probePlain(dir)
 	if err != nil {
 		return err

@@ -42,14 +42,15 @@ import (
 // Engine builds the stages of plans.
 type Engine struct {
 	Options
-	stages  map[string]*Stage
-	order   []*Stage
-	targets []*Stage
-	others  []*Stage                // that are built for their own sake
-	ctx     context.Context         //nolint:containedctx // of the build: what is fetched outlives whoever wanted it first
-	cancel  context.CancelCauseFunc // ends the build
-	abandon context.CancelCauseFunc // ends what is fetched, too
-	failed  bool                    // the build has
+	Isolation // once a process has to run
+	stages    map[string]*Stage
+	order     []*Stage
+	targets   []*Stage
+	others    []*Stage                // that are built for their own sake
+	ctx       context.Context         //nolint:containedctx // of the build: what is fetched outlives whoever wanted it first
+	cancel    context.CancelCauseFunc // ends the build
+	abandon   context.CancelCauseFunc // ends what is fetched, too
+	failed    bool                    // the build has
 
 	form     rootfs.Form   // of the root file systems on disk
 	owners   rootfs.Owners // of their files
@@ -95,7 +96,6 @@ func New(o Options) (*Engine, error) {
 		e.add(p)
 	}
 	e.findRemotes()
-	e.fitMemory()
 	return e, nil
 }
 
@@ -217,10 +217,10 @@ func (e *Engine) lookAround() error {
 		return nil
 	}
 	ns, err := e.Launcher.UserNamespace()
-	if err != nil || ns.Initial {
+	if e.singleID = ns.SingleID; err != nil || ns.Initial {
 		return err
 	}
-	e.form, e.singleID = rootfs.UserXattrs, ns.IDs == 1
+	e.form = rootfs.UserXattrs
 	e.owners, err = rootfs.MappedOwners()
 	return err
 }

@@ -17,7 +17,8 @@ func TestManyLayersStayOnDisk(t *testing.T) {
 		stages, steps, effects int
 		memory                 bool
 	}{{1, 10, 1, true}, {1, 1, 300, false}, {3, 100, 1, false}} {
-		o := Options{Plans: []*plan.Plan{{}}, Lowered: map[string]*lower.Lowered{}, Memory: &Memory{}}
+		o := Options{Plans: []*plan.Plan{{}}, Lowered: map[string]*lower.Lowered{}}
+		o.Isolate = func() (Isolation, error) { return Isolation{Memory: &Memory{}}, nil }
 		for i := range tt.stages {
 			s := &plan.Stage{ID: fmt.Sprint(i)}
 			if i > 0 {
@@ -31,6 +32,9 @@ func TestManyLayersStayOnDisk(t *testing.T) {
 			o.Lowered[s.ID] = &lower.Lowered{Steps: steps}
 		}
 		e, err := New(o)
+		if err == nil {
+			err = e.isolate()
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -123,13 +123,13 @@ func (e *Engine) define(ctx context.Context, s *Stage) error {
 	return nil
 }
 
-// circumstances are what a step's layer depends on beside effects and inputs: the platform, where a process runs, and
-// whether files can have more than one owner here.
+// circumstances are what a step's layer depends on beside effects and inputs: where a process runs, the platform, and whether
+// files can have more than one owner here.
 func (e *Engine) circumstances(st *step) string {
-	platform := "any platform"
-	if st.runs() {
-		platform = formatPlatform(st.stage.platform)
+	if !st.runs() {
+		return "any platform"
 	}
+	platform := formatPlatform(st.stage.platform)
 	if e.singleID {
 		return platform + " with a single ID"
 	}

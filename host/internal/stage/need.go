@@ -1,10 +1,10 @@
 package stage
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -20,6 +20,7 @@ func (e *Engine) canRun(ctx context.Context) error {
 	}
 	tried := map[string]error{} // by architecture
 	runs := false
+	isolate := sync.OnceValue(e.isolate)
 	for _, s := range e.order {
 		if !needed[s] {
 			continue
@@ -28,8 +29,14 @@ func (e *Engine) canRun(ctx context.Context) error {
 		if i < 0 {
 			continue
 		}
-		err := cmp.Or(e.CannotRun, ErrNoLauncher)
-		if e.Launcher != nil {
+		if e.Launcher == nil {
+			return e.fail(s.steps[s.hits+i], ErrNoLauncher)
+		}
+		if err := isolate(); err != nil {
+			return err
+		}
+		err := e.CannotRun
+		if err == nil {
 			err = e.runsHere(ctx, s, tried)
 		}
 		if err != nil {
@@ -44,6 +51,16 @@ func (e *Engine) canRun(ctx context.Context) error {
 		e.warn(e.Notice)
 	}
 	return nil
+}
+
+// isolate learns how processes are isolated.
+func (e *Engine) isolate() (err error) {
+	if e.Isolate == nil {
+		return nil
+	}
+	e.Isolation, err = e.Isolate()
+	e.fitMemory()
+	return err
 }
 
 // runsHere says whether the machine runs programs for a stage's platform, or for that of the image it starts from, which

@@ -33,27 +33,19 @@ type Options struct {
 
 	Store *blob.Store
 	// Dir holds the root file systems of processes. It is empty at first, and so it should be at last: see [Engine.Close].
-	Dir string
-	// Memory holds unpacked layers that fit; nil for none.
-	Memory *Memory
-	Cache  *cache.Tiers
+	Dir   string
+	Cache *cache.Tiers
 	// NoCache says for which stages nothing is looked up; nil means for none.
 	NoCache func(*plan.Stage) bool
 	// Layers says how the layers of the image are compressed, and Form what else is done to them on their way out.
 	Layers layer.Options
 	Form   Form
-	// Launcher starts processes; nil if none can be started, for the reason CannotRun.
-	Launcher  *executor.Launcher
-	CannotRun error
-	// Rung is how processes are isolated if their root file system is a plain directory; empty if it is layers.
-	Rung executor.Rung
-	// Root is what its executor has to know beside the directories; Enter is called before a process runs in place, and what
-	// it returns after it.
-	Root  executor.Plain
+	// Launcher starts processes; nil if none can be started.
+	Launcher *executor.Launcher
+	// Isolate finds out how they are isolated. It is asked if one has to run, before the first; nil if there is no Launcher.
+	Isolate func() (Isolation, error)
+	// Enter is called before a process runs in place, and what it returns after it.
 	Enter func(context.Context) (leave func(), err error)
-	// Chosen tells how processes are isolated, Notice what is to be known of it. Both are told before the first process runs;
-	// empty for nothing.
-	Chosen, Notice string
 	// Run is what all processes have in common.
 	Run Run
 	// Secrets and Agents are those that processes may be shown; nil for none.
@@ -70,6 +62,21 @@ type Options struct {
 	Epoch   *time.Time
 	// Jobs bounds how many stages are at work at once; 0 means no bound.
 	Jobs int
+}
+
+// Isolation is how the processes of a build are isolated.
+type Isolation struct {
+	// CannotRun is why none can be run; nil if they can.
+	CannotRun error
+	// Rung is how they are isolated if their root file system is a plain directory; empty if it is layers.
+	Rung executor.Rung
+	// Root is what its executor has to know beside the directories.
+	Root executor.Plain
+	// Memory holds unpacked layers that fit; nil for none.
+	Memory *Memory
+	// Chosen tells how processes are isolated, Notice what is to be known of it. Both are told before the first process runs;
+	// empty for nothing.
+	Chosen, Notice string
 }
 
 // Context is a build context.
