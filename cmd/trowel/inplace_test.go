@@ -85,6 +85,45 @@ func TestForce(t *testing.T) {
 	}
 }
 
+// TestCovered holds that what RUN in place could not see, as the container has a mount there, fails the build before anything ran
+// where the Dockerfile tells, and else before the stage's first RUN waits for another stage's.
+func TestCovered(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(envShell) != "" || !hasInitially(unix.CAP_SYS_ADMIN) {
+		return
+	}
+	trowel, shell := compileBuilder(t)
+	const ran = "this was done"
+	const one = "FROM scratch AS one\nCOPY sh /bin/sh\nRUN echo this was $X done\n"
+	const build = "trowel build --progress plain --isolation=inplace -o type=oci,dest=/out.tar /context "
+	for name, tt := range map[string]struct{ dockerfile, command, want string }{
+		"copied":                        {one + "FROM one\nCOPY text /builds/app/\nRUN true\n", build, `show in place "/builds/app"`},
+		"copied to the mount":           {one + "FROM one\nCOPY text /builds/\nRUN true\n", build, `show in place "/builds"`},
+		"copied in the base":            {one + "FROM scratch AS two\nCOPY sh /bin/sh\nCOPY text /builds/app\nFROM two\nCOPY --from=one /bin/sh /sh\nRUN true\n", build, `show in place "/builds/app"`},
+		"directory":                     {one + "FROM one\nWORKDIR /builds/app\nRUN true\n", build, `show in place "/builds/app"`},
+		"the mount itself":              {one + "FROM one\nWORKDIR /builds\nRUN true\n", build, ""},
+		"after the last RUN":            {one + "FROM one\nRUN true\nCOPY text /builds/app\n", build, ""},
+		"in a stage of no RUN":          {one + "FROM scratch\nCOPY --from=one /bin/sh /builds/sh\n", build, ""},
+		"where all containers have one": {one + "FROM one\nCOPY text /etc/hosts\nRUN true\n", build, ""},
+		"in an image": {
+			"FROM scratch AS base\nCOPY sh /bin/sh\nCOPY text /builds/app\nFROM scratch AS one\nCOPY sh /bin/sh\nRUN sleep 60 && echo this was $X done\n" +
+				"FROM image\nRUN true\nCOPY --from=one /bin/sh /sh\n",
+			"trowel build --target base -o type=oci,dest=/layout,tar=false /context && " + build + "--build-context image=oci-layout:///layout", `show in place "/builds/app"`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			said, err := buildInPlace(t, trowel, shell, tt.dockerfile, tt.command)
+			if (err == nil) != (tt.want == "") || !strings.Contains(said, tt.want) {
+				t.Fatalf("%v, want %q in\n%s", err, tt.want, said)
+			}
+			if strings.Contains(said, ran) == (tt.want != "") {
+				t.Errorf("a RUN was run, or not, in\n%s", said)
+			}
+		})
+	}
+}
+
 // compileBuilder makes programs that need no libraries.
 func compileBuilder(t *testing.T) (trowel, shell string) {
 	t.Helper()
@@ -109,7 +148,7 @@ func buildInPlace(t *testing.T, trowel, shell, dockerfile, command string) (said
 	err = errors.Join(os.MkdirAll(at("ctx/inner"), 0o755),
 		os.Link(trowel, at("ctx/trowel")), os.Link(shell, at("ctx/sh")), os.Link(shell, at("ctx/inner/sh")),
 		os.WriteFile(at("ctx/inner/Dockerfile"), []byte(dockerfile), 0o644), os.WriteFile(at("ctx/inner/text"), []byte("text"), 0o644),
-		os.WriteFile(at("ctx/Dockerfile"), []byte("FROM scratch\nENV HOME=/root\nCOPY sh trowel /bin/\nCOPY inner /inner\nRUN mkdir -p /tmp /root && mv /inner /context && "+command+"\n"), 0o644))
+		os.WriteFile(at("ctx/Dockerfile"), []byte("FROM scratch\nENV HOME=/root\nCOPY sh trowel /bin/\nCOPY inner /inner\nRUN --mount=type=tmpfs,target=/builds mkdir -p /tmp /root && mv /inner /context && "+command+"\n"), 0o644))
 	if err != nil {
 		t.Fatal(err)
 	}

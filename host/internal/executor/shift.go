@@ -3,7 +3,6 @@ package executor
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 
@@ -51,7 +50,7 @@ func (s *swap) checkHidden(p *pin, stage int, name string, isDir bool) (err erro
 	}
 	defer also(&err, func() error { return unix.Close(dir) })
 	return eachName(dir, p.Path, func(name string) error {
-		return hiddenError(path.Join(p.Path, name), fmt.Sprintf("the container has a mount, or something of the builder's, at /%s", p.Path))
+		return hiddenError(path.Join(p.Path, name), stays(p))
 	})
 }
 

@@ -3,9 +3,11 @@ package stage
 import (
 	"context"
 	"fmt"
+	"path"
 	"path/filepath"
 	"strings"
 
+	"github.com/trowel-build/trowel/host/internal/effect"
 	"github.com/trowel-build/trowel/host/internal/executor"
 	"github.com/trowel-build/trowel/host/internal/filetree"
 	"github.com/trowel-build/trowel/host/internal/rootfs"
@@ -35,6 +37,57 @@ func (e *Engine) watch(ctx context.Context, w *watched, record *snapshot.Record)
 		return nil
 	}
 	return record.Await(ctx)
+}
+
+// checkCovered refuses, before anything runs, a stage whose steps put something where its process in place could not see it.
+// What comes with images is found when the directory is made.
+func (e *Engine) checkCovered(s *Stage) error {
+	if e.Rung != executor.RungInPlace {
+		return nil
+	}
+	root := e.Root
+	root.Dir, root.Aside = filepath.Join(e.Dir, "root"), filepath.Join(e.Dir, "aside") // beside those to come
+	covered, err := root.Covered()
+	if err != nil {
+		return err
+	}
+	for _, below := range e.Chain(s) {
+		steps := below.steps
+		for below == s && !steps[len(steps)-1].runs() {
+			steps = steps[:len(steps)-1] // what comes after the last process is not shown to any
+		}
+		for _, st := range steps {
+			for _, x := range st.Effects {
+				if err := putCovered(covered, x); err != nil {
+					return e.fail(st, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// putCovered refuses an effect that puts something where no process would see it.
+func putCovered(covered *executor.Covered, x effect.Effect) error {
+	switch x := x.(type) {
+	case effect.Copy:
+		return covered.Content(path.Clean(x.Dest))
+	case effect.Mkdir:
+		return covered.Directory(path.Clean(x.Path))
+	case effect.Symlink:
+		return covered.Content(path.Clean(x.Path))
+	}
+	return nil
+}
+
+// checkShown refuses a directory that holds something which no process would see.
+func (e *Engine) checkShown(p *plainRoot) error {
+	if e.Rung != executor.RungInPlace {
+		return nil
+	}
+	root := e.Root
+	root.Dir, root.Aside = p.dir, p.aside
+	return root.CheckShown()
 }
 
 // running says whether a process ran in place when Engine.runs was this.

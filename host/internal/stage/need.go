@@ -39,6 +39,9 @@ func (e *Engine) canRun(ctx context.Context) error {
 		if err == nil {
 			err = e.runsHere(ctx, s, tried)
 		}
+		if err == nil {
+			err = e.checkCovered(s)
+		}
 		if err != nil {
 			return e.fail(s.steps[s.hits+i], err)
 		}

@@ -189,6 +189,9 @@ func (b *builder) makeRoot(ctx context.Context, layers []*Layer) (*plainRoot, er
 			return nil, err
 		}
 	}
+	if err := e.checkShown(p); err != nil {
+		return nil, err
+	}
 	record, err := snapshot.Take(ctx, p.dir, e.snapshots())
 	if err == nil {
 		err = e.watch(ctx, &p.watched, record)
