@@ -96,7 +96,7 @@ func (b *build) veiled() []string {
 			paths = append(paths, filepath.Join(home, name))
 		}
 	}
-	paths = append(paths, "/kaniko/.docker/config.json", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+	paths = append(paths, PodmanLogin(), "/kaniko/.docker/config.json", "/var/run/secrets/kubernetes.io/serviceaccount/token")
 	for i, path := range paths {
 		if absolute, err := filepath.Abs(path); err == nil {
 			paths[i] = absolute
@@ -104,6 +104,9 @@ func (b *build) veiled() []string {
 	}
 	return paths
 }
+
+// PodmanLogin is where Podman keeps this user's credentials where XDG_RUNTIME_DIR is not set.
+func PodmanLogin() string { return fmt.Sprintf("/run/containers/%d/auth.json", outsideID()) }
 
 // readSecrets reads the secrets that lie in files, which are not there while a process runs in place. What is wrong with one
 // is told when it is wanted.

@@ -18,5 +18,8 @@ func ParseName(name string) (Name, error) {
 	return Name{Registry: ref.Registry, Path: ref.Path, Tag: ref.Tag}, nil
 }
 
+// PrivateRegistry says whether a registry is named by a private address.
+func PrivateRegistry(name string) bool { return registry.IsPrivate(name) }
+
 // Repository is the name without the tag.
 func (n Name) Repository() string { return n.Registry + "/" + n.Path }

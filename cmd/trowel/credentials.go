@@ -5,6 +5,7 @@ import (
 
 	"github.com/trowel-build/trowel/builtin/credential/dockerconfig"
 	"github.com/trowel-build/trowel/builtin/credential/env"
+	"github.com/trowel-build/trowel/host"
 	"github.com/trowel-build/trowel/sdk"
 )
 
@@ -18,6 +19,6 @@ func (p program) credentials() []sdk.CredentialProvider {
 	}
 	return []sdk.CredentialProvider{
 		env.New(env.Config{Environment: environment}),
-		dockerconfig.New(dockerconfig.Config{Environment: environment, Home: home}),
+		dockerconfig.New(dockerconfig.Config{Environment: environment, Home: home, Podman: host.PodmanLogin()}),
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/trowel-build/trowel/builtin/credential/cloud"
 	"github.com/trowel-build/trowel/builtin/credential/dockerconfig"
 	"github.com/trowel-build/trowel/builtin/credential/env"
+	"github.com/trowel-build/trowel/host"
 	"github.com/trowel-build/trowel/host/config"
 	"github.com/trowel-build/trowel/plugins/gitlab/token"
 	"github.com/trowel-build/trowel/sdk"
@@ -37,7 +38,7 @@ func (p program) kanikoCredentials(directory string, r *registryFlags) ([]sdk.Cr
 		return slices.Contains([]string{"DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"}, name)
 	})
 	providers := []sdk.CredentialProvider{
-		dockerconfig.New(dockerconfig.Config{Environment: environment, Home: home}),
+		dockerconfig.New(dockerconfig.Config{Environment: environment, Home: home, Podman: host.PodmanLogin()}),
 		dockerconfig.New(dockerconfig.Config{Environment: append(below, "DOCKER_CONFIG="+filepath.Join(directory, ".docker"))}),
 	}
 	wanted := r.helpers

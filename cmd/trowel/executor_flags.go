@@ -50,6 +50,14 @@ func (d *destinationFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&d.tagDigestFile, "image-name-tag-with-digest-file", "", "write NAME:TAG@DIGEST of each destination to this `FILE` or https address, a line each")
 }
 
+// kanikoPlatform is a platform as kaniko reads it: an empty variant is none, as in linux/amd64/.
+func kanikoPlatform(name string) string {
+	if strings.Count(name, "/") == 2 {
+		return strings.TrimSuffix(name, "/")
+	}
+	return name
+}
+
 func (o *executorFlags) register(flags *pflag.FlagSet) {
 	o.flags = flags
 	o.kanikoLog.register(flags)

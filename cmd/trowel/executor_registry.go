@@ -42,7 +42,7 @@ func (r *registryFlags) registerPull(flags *pflag.FlagSet) {
 
 func (r *registryFlags) registerPush(flags *pflag.FlagSet) {
 	flags.BoolVar(&r.insecure, "insecure", false, "push over plain HTTP where a registry speaks no HTTPS")
-	flags.BoolVar(&r.skipVerify, "skip-tls-verify", false, "push to registries whatever their certificates are")
+	flags.BoolVar(&r.skipVerify, "skip-tls-verify", false, "reach registries whatever their certificates are, to pull as well")
 	flags.IntVar(&r.pushRetry, "push-retry", 0, "as --image-download-retry, for pushes as well")
 	flags.BoolVar(&r.keepImmutable, "push-ignore-immutable-tag-errors", false, "take it for success where a tag exists and its registry does not let it be moved")
 }
@@ -80,7 +80,8 @@ func (r *registryFlags) apply(settings map[string]config.Registry, pushed []stri
 	if err := r.applyCertificates(change); err != nil {
 		return nil, config.Registry{}, err
 	}
-	others := config.Registry{TLS: trust("", "", r.insecurePull, r.skipVerifyPull)}
+	// As in kaniko, whose rule for private addresses is that of the library by which it reaches registries.
+	others := config.Registry{TLS: trust("", "", r.insecurePull, r.skipsVerify()), Private: config.TLSInsecure}
 	for _, name := range r.unverified {
 		change(registryName(name), func(s *config.Registry) { s.TLS = trust(registryName(name), s.TLS, false, true) })
 	}
@@ -94,7 +95,7 @@ func (r *registryFlags) apply(settings map[string]config.Registry, pushed []stri
 		}
 		change(n.Registry, func(s *config.Registry) {
 			s.TLS = trust(n.Registry, s.TLS, r.insecure, r.skipVerify)
-			if s.TLS == "" && others.TLS != "" && !onThisMachine(n.Registry) {
+			if s.TLS == "" && others.TLS != "" && !maybePlain(n.Registry) {
 				s.TLS = config.TLSVerify // what holds for pulls does not for pushes
 			}
 		})
@@ -102,7 +103,7 @@ func (r *registryFlags) apply(settings map[string]config.Registry, pushed []stri
 	if others.TLS != "" {
 		for name, s := range all {
 			if s.TLS == "" && (s.CA == "" && s.ClientCert == "") {
-				s.TLS = trust(name, "", r.insecurePull, r.skipVerifyPull)
+				s.TLS = trust(name, "", r.insecurePull, r.skipsVerify())
 				all[name] = s
 			}
 		}
@@ -115,6 +116,10 @@ func (r *registryFlags) apply(settings map[string]config.Registry, pushed []stri
 	}
 	return all, others, nil
 }
+
+// skipsVerify says whether certificates of registries that are pulled from are of no interest. The flag that is for pushes by its
+// name and text is for pulls as well in kaniko, where that for pulls does nothing.
+func (r *registryFlags) skipsVerify() bool { return r.skipVerify || r.skipVerifyPull }
 
 // applyMirrors reads --registry-map and --registry-mirror. The first that is named is asked first.
 func (r *registryFlags) applyMirrors(change func(string, func(*config.Registry))) error {
@@ -197,11 +202,11 @@ func badDestination(name string, err error) error {
 	return usageError{wrong}
 }
 
-// trust is how a connection to a registry is protected where it was now and the flags ask for less. One on this machine may
-// have no certificate at all, unless its name is empty: it is any.
+// trust is how a connection to a registry is protected where it was now and the flags ask for less. One that may speak plain HTTP
+// without a flag may have no certificate at all, unless its name is empty: it is any.
 func trust(name string, now config.TLSMode, insecure, unverified bool) config.TLSMode {
 	switch {
-	case insecure, unverified && now == "" && onThisMachine(name):
+	case insecure, unverified && now == "" && maybePlain(name):
 		return config.TLSInsecure
 	case unverified && now != config.TLSInsecure && now != config.TLSOff:
 		return config.TLSSkip
@@ -220,7 +225,19 @@ func registryName(name string) string {
 	return name
 }
 
-// onThisMachine says whether a registry is on loopback, where plain HTTP needs no flag.
+// maybePlain says whether a registry may be reached over plain HTTP without a flag, as in kaniko: on this machine, or at a private
+// address.
+func maybePlain(name string) bool { return onThisMachine(name) || host.PrivateRegistry(name) }
+
+// privateRegistries are those at private addresses of which nobody has said how they are reached.
+func privateRegistries(all map[string]config.Registry) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(name string) bool {
+		s := all[name]
+		return !host.PrivateRegistry(name) || s.TLS != "" || s.CA != "" || s.ClientCert != ""
+	})
+}
+
+// onThisMachine says whether a registry is on loopback.
 func onThisMachine(name string) bool {
 	h, _, _ := strings.Cut(name, ":")
 	address, err := netip.ParseAddr(h)

@@ -71,6 +71,10 @@ func (p program) executorJob(o *executorFlags) (*executorJob, error) {
 	if err := o.reach(r, c.unverified); err != nil {
 		return nil, err
 	}
+	for _, name := range privateRegistries(r.Registries) {
+		j.said = append(j.said, warn("%s has a private address: as with kaniko, any certificate will do, and plain HTTP if it speaks no HTTPS; "+
+			"--registry-certificate %[1]s=FILE has it verified", name))
+	}
 	if upstream := environment["UPSTREAM_CLIENT_TYPE"]; upstream != "" {
 		r.UserAgent += "," + upstream
 	}
@@ -151,7 +155,7 @@ func (o *executorFlags) buildFlags(dockerfile string, environment map[string]str
 		f.target = o.targets[0]
 	}
 	if o.platform != "" {
-		f.platforms = []string{o.platform}
+		f.platforms = []string{kanikoPlatform(o.platform)}
 	}
 	if o.compressionLevel > 0 {
 		f.compressionLevel = o.compressionLevel

@@ -142,7 +142,7 @@ func (p program) warmerRequest(o *warmerFlags, environment map[string]string) (r
 		return r, 0, err
 	}
 	if o.platform != "" {
-		r.Platforms = []string{o.platform}
+		r.Platforms = []string{kanikoPlatform(o.platform)}
 	}
 	for _, arg := range o.buildArgs {
 		name, value, given := strings.Cut(arg, "=")

@@ -2,7 +2,8 @@
 //
 // All of these count, the earlier ones first: the JSON in DOCKER_AUTH_CONFIG, the file that REGISTRY_AUTH_FILE names,
 // config.json in the directory that DOCKER_CONFIG names, ~/.docker/config.json, and containers/auth.json in
-// XDG_RUNTIME_DIR and in XDG_CONFIG_HOME or else ~/.config. They are merged entry by entry: a registry that one of them does not name is looked for in the next.
+// XDG_RUNTIME_DIR, or else Podman's own file for the user, and in XDG_CONFIG_HOME or else ~/.config. They are merged entry by
+// entry: a registry that one of them does not name is looked for in the next.
 // Where entries are for a path in a registry ("registry.example.com/team"), the longest that fits decides.
 //
 // The files are read when a credential is asked for, and again each time, so that a file which is replaced during a
@@ -25,6 +26,7 @@ import (
 type Config struct {
 	Environment   []string      // as os.Environ gives it; credential helpers run in it
 	Home          string        // the user's home directory; empty: none
+	Podman        string        // Podman's file where XDG_RUNTIME_DIR is not set, /run/containers/UID/auth.json; empty: none
 	HelperTimeout time.Duration // of a credential helper; 0 means 60 s
 }
 

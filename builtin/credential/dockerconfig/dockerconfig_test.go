@@ -76,6 +76,12 @@ func TestSources(t *testing.T) {
 			t.Errorf("%s: %s, want %s", registry, got, want)
 		}
 	}
+	podman := write(t, filepath.Join(dir, "podman", "auth.json"), auths("all", "7", "seventh", "7"))
+	for environment, want := range map[string]string{"": "7", "XDG_RUNTIME_DIR=" + filepath.Join(dir, "run"): "not mine"} {
+		if got := secretOf(t, New(Config{Environment: []string{environment}, Podman: podman}), "seventh"); got != want {
+			t.Errorf("Podman's file, %q: %s, want %s", environment, got, want)
+		}
+	}
 	write(t, named, auths("all", "2", "second", "new")) // a job's token was replaced
 	if got := secretOf(t, p, "second"); got != "new" {
 		t.Errorf("after the file was replaced: %s", got)

@@ -82,6 +82,8 @@ func (p *Provider) places() []place {
 	}
 	if dir := p.variables["XDG_RUNTIME_DIR"]; dir != "" {
 		all = append(all, place{filepath.Join(dir, "containers", "auth.json"), usual})
+	} else if p.config.Podman != "" {
+		all = append(all, place{p.config.Podman, usual})
 	}
 	dir := p.variables["XDG_CONFIG_HOME"]
 	if dir == "" && p.config.Home != "" {

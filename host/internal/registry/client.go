@@ -157,12 +157,19 @@ func (c *Client) host(name string) (*host, error) {
 // settings are those of a registry. That no certificate is to be verified, where it is said of all, is no reason to demand one
 // of a registry on this machine.
 func (c *Client) settings(name string) Settings {
-	if s, ok := c.options.Registries[name]; ok {
-		return s
+	s, known := c.options.Registries[name]
+	if !known {
+		s = c.options.Default
 	}
-	s := c.options.Default
-	if s.TLS == TLSSkip && isLoopback(name) {
+	private := TLSMode("")
+	if IsPrivate(name) {
+		private = c.options.Default.Private
+	}
+	switch {
+	case !known && s.TLS == TLSSkip && (isLoopback(name) || private != ""):
 		s.TLS = TLSInsecure
+	case s.TLS == "" && s.CA == "" && s.ClientCert == "":
+		s.TLS = private
 	}
 	return s
 }

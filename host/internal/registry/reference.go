@@ -108,6 +108,13 @@ func apiHost(registry string) string {
 	return registry
 }
 
+// IsPrivate says whether a registry, with or without a port, is named by a private address of IPv4 (RFC 1918).
+func IsPrivate(registry string) bool {
+	host, _, _ := strings.Cut(registry, ":")
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Is4() && addr.IsPrivate()
+}
+
 // isLoopback says whether a registry, with or without a port, is on this machine.
 func isLoopback(registry string) bool {
 	host := registry

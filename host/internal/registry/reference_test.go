@@ -69,3 +69,16 @@ func TestScheme(t *testing.T) {
 		}
 	}
 }
+
+func TestIsPrivate(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"10.1.2.3": true, "10.1.2.3:5000": true, "172.16.0.1": true, "172.31.255.255:80": true, "192.168.0.1": true, "172.15.0.1": false,
+		"172.32.0.1": false, "8.8.8.8:5000": false, "127.0.0.1": false, "10.example.com": false, "10.1.2.3.example.com": false, "[fd00::1]:5000": false,
+		"localhost": false, "": false, "010.1.2.3": false,
+	} {
+		if got := IsPrivate(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}

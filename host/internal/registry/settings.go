@@ -23,6 +23,9 @@ type Settings struct {
 	// ClientCert and ClientKey are PEM files with the certificate that is shown to the registry.
 	ClientCert string `toml:"client-cert"`
 	ClientKey  string `toml:"client-key"`
+	// Private is, where these are the settings of registries that have none of their own, the TLS of those that are named by a private
+	// address (RFC 1918) and have none; "" is TLSVerify.
+	Private TLSMode `toml:"-"`
 	// Transfers is how many blobs are pulled at once, and how many pushed; 0 means 6.
 	Transfers int `toml:"transfers"`
 }
