@@ -108,8 +108,12 @@ func enterDisposable() error {
 // mountSystem mounts what is the kernel's, as Docker does.
 func mountSystem(root string) error {
 	for _, m := range []struct{ kind, at, data string }{
-		{"proc", "proc", ""}, {"sysfs", "sys", ""}, {"tmpfs", "dev", "mode=755"},
-		{"devpts", "dev/pts", "newinstance,ptmxmode=0666,mode=0620"}, {"tmpfs", "dev/shm", "mode=1777"}, {"mqueue", "dev/mqueue", ""},
+		{"proc", "proc", ""},
+		{"sysfs", "sys", ""},
+		{"tmpfs", "dev", "mode=755"},
+		{"devpts", "dev/pts", "newinstance,ptmxmode=0666,mode=0620"},
+		{"tmpfs", "dev/shm", "mode=1777"},
+		{"mqueue", "dev/mqueue", ""},
 	} {
 		if err := os.MkdirAll(filepath.Join(root, m.at), 0o755); err != nil {
 			return err

@@ -63,7 +63,7 @@ func inContainer(t *testing.T, name, rights string) string {
 
 // here is a builder in a container, at work in one of the cases.
 type here struct {
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the case's, as a testing.T has the test's
 	plain  Plain
 	before map[string]bool // all that was in the container
 }

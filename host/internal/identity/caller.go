@@ -17,7 +17,7 @@ func (s *Server) readPath(r *notify.Request, address uint64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer unix.Close(mem)
+	defer closeFD(mem)
 	const page = 4096
 	var path []byte
 	for len(path) < unix.PathMax {
@@ -41,7 +41,7 @@ func (s *Server) readIDs(r *notify.Request, address uint64, n int) ([]uint32, er
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(mem)
+	defer closeFD(mem)
 	buf := make([]byte, 4*n)
 	if got, err := unix.Pread(mem, buf, int64(address)); n > 0 && (err != nil || got < len(buf)) {
 		return nil, unix.EFAULT
@@ -68,7 +68,7 @@ func (s *Server) writeMemory(r *notify.Request, address uint64, buf []byte) erro
 	if err != nil {
 		return err
 	}
-	defer unix.Close(mem)
+	defer closeFD(mem)
 	if err := s.still(r); err != nil { // what was opened is the caller's
 		return err
 	}
@@ -97,7 +97,7 @@ func (s *Server) standWhere(r *notify.Request, dirfd int32) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(root)
+	defer closeFD(root)
 	name := "cwd"
 	if dirfd != unix.AT_FDCWD {
 		name = fmt.Sprintf("fd/%d", dirfd)
@@ -172,3 +172,6 @@ func (s *Server) pathOf(fd int) (string, error) {
 	}
 	return string(bytes.TrimLeft(buf[:n], "/")), nil
 }
+
+// closeFD closes what was opened to look at or to act on: nothing was written through it.
+func closeFD(fd int) { _ = unix.Close(fd) }

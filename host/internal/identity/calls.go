@@ -62,15 +62,15 @@ func calls() map[uint32]call {
 func owner(r *notify.Request, at int) Owner { return Owner{uint32(r.Args[at]), uint32(r.Args[at+1])} }
 
 func (s *Server) mkdir(r *notify.Request, dirfd int32, path, mode uint64) outcome {
-	return s.make_(r, dirfd, path, func(dir int, name string) error { return unix.Mkdirat(dir, name, uint32(mode&0o7777)) })
+	return s.create(r, dirfd, path, func(dir int, name string) error { return unix.Mkdirat(dir, name, uint32(mode&0o7777)) })
 }
 
 func (s *Server) mknod(r *notify.Request, dirfd int32, path, mode, dev uint64) outcome {
-	return s.make_(r, dirfd, path, func(dir int, name string) error { return unix.Mknodat(dir, name, uint32(mode), int(dev)) })
+	return s.create(r, dirfd, path, func(dir int, name string) error { return unix.Mknodat(dir, name, uint32(mode), int(dev)) })
 }
 
 func (s *Server) symlink(r *notify.Request, target uint64, dirfd int32, path uint64) outcome {
-	return s.make_(r, dirfd, path, func(dir int, name string) error {
+	return s.create(r, dirfd, path, func(dir int, name string) error {
 		to, err := s.readPath(r, target)
 		if err != nil {
 			return err
@@ -125,7 +125,7 @@ func setRES(f four, r *notify.Request, privileged bool) (four, unix.Errno) {
 
 func get(id func(identities) uint32) call {
 	return func(s *Server, r *notify.Request) outcome {
-		_, ids, err := s.people.of(r.TID)
+		ids, err := s.people.of(r.TID)
 		if err != nil {
 			return fail(err)
 		}
@@ -135,7 +135,7 @@ func get(id func(identities) uint32) call {
 
 func getRES(of which) call {
 	return func(s *Server, r *notify.Request) outcome {
-		_, ids, err := s.people.of(r.TID)
+		ids, err := s.people.of(r.TID)
 		if err != nil {
 			return fail(err)
 		}
@@ -177,7 +177,7 @@ func setFS(of which) call {
 const maxGroups = 65536
 
 func (s *Server) getGroups(r *notify.Request) outcome {
-	_, ids, err := s.people.of(r.TID)
+	ids, err := s.people.of(r.TID)
 	if err != nil {
 		return fail(err)
 	}

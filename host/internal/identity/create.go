@@ -15,9 +15,9 @@ import (
 // maker makes a file below an open directory.
 type maker func(dir int, name string) error
 
-// make_ is mkdir(2), mknod(2) and symlink(2).
-func (s *Server) make_(r *notify.Request, dirfd int32, address uint64, do maker) outcome {
-	_, ids, err := s.people.of(r.TID)
+// create is mkdir(2), mknod(2) and symlink(2).
+func (s *Server) create(r *notify.Request, dirfd int32, address uint64, do maker) outcome {
+	ids, err := s.people.of(r.TID)
 	if err != nil {
 		return fail(err)
 	}
@@ -35,7 +35,7 @@ func (s *Server) make_(r *notify.Request, dirfd int32, address uint64, do maker)
 	if err != nil {
 		return fail(err)
 	}
-	defer unix.Close(dir)
+	defer closeFD(dir)
 	mask, err := s.people.umask(r.TID)
 	if err != nil {
 		return fail(err)
@@ -48,7 +48,7 @@ func (s *Server) make_(r *notify.Request, dirfd int32, address uint64, do maker)
 	if err != nil {
 		return fail(err)
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	if err := s.record(fd, s.ownerIn(dir, ids)); err != nil {
 		return fail(err)
 	}
@@ -84,7 +84,7 @@ func (s *Server) ownerIn(dir int, ids identities) Owner {
 // openFile is open(2) with O_CREAT. A file that is there is for the kernel to open.
 func (s *Server) openFile(r *notify.Request, dirfd int32, address, flags, mode uint64) outcome {
 	file := -1
-	out := s.make_(r, dirfd, address, func(dir int, name string) error {
+	out := s.create(r, dirfd, address, func(dir int, name string) error {
 		if strings.HasSuffix(name, "/") {
 			return unix.EISDIR
 		}

@@ -71,8 +71,8 @@ func (s *Server) chown(r *notify.Request, dirfd int32, address uint64, to Owner,
 	if err != nil {
 		return fail(err)
 	}
-	defer unix.Close(fd)
-	_, ids, err := s.people.of(r.TID)
+	defer closeFD(fd)
+	ids, err := s.people.of(r.TID)
 	if err != nil {
 		return fail(err)
 	}

@@ -35,15 +35,15 @@ func (p *people) start(pid uint32, ids identities) error {
 }
 
 // of are the identities of the process that a thread belongs to.
-func (p *people) of(tid uint32) (pid uint32, ids identities, err error) {
+func (p *people) of(tid uint32) (identities, error) {
 	if !p.others {
-		return 0, identities{}, nil
+		return identities{}, nil
 	}
-	if pid, err = p.process(tid); err != nil {
-		return 0, ids, err
+	pid, err := p.process(tid)
+	if err != nil {
+		return identities{}, err
 	}
-	ids, err = p.lookUp(pid, 0)
-	return pid, ids, err
+	return p.lookUp(pid, 0)
 }
 
 // maxDepth bounds the way to a process's ancestors, which the kernel keeps free of circles.

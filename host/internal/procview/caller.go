@@ -68,10 +68,10 @@ func (w *worker) openMemory(r *notify.Request, flags int) (int, error) {
 	path := strconv.AppendUint(w.memoryName[:0], uint64(r.TID), 10)
 	path = append(path, "/mem\x00"...)
 	fd, err := rawOpen(w.proc, &path[0], flags|unix.O_CLOEXEC)
-	if err == nil || err == unix.ENOENT {
+	if err == nil || errors.Is(err, unix.ENOENT) {
 		return fd, err
 	}
-	if _, err := w.look(r); err != nil {
+	if err := w.look(r); err != nil {
 		return -1, err
 	}
 	fd, err = rawOpen(w.proc, &path[0], flags|unix.O_CLOEXEC)
@@ -152,14 +152,14 @@ var errGone = errors.New("the caller is gone")
 
 // look reads who the caller is, and acts with that user's rights from now on and our own capabilities: what it takes to look
 // into the caller itself.
-func (w *worker) look(r *notify.Request) (identity, error) {
+func (w *worker) look(r *notify.Request) error {
 	id, err := w.identify(r)
 	if err != nil {
-		return id, err
+		return err
 	}
 	c := id.credentials
 	c.caps = w.own
-	return id, w.become(c)
+	return w.become(c)
 }
 
 // act reads who the caller is and acts with its rights from now on.

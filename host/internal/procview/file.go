@@ -67,14 +67,14 @@ func (w *worker) directoryOf(r *notify.Request, c call, name string) string {
 		}
 		dir, name = w.proc, fmt.Sprintf("%d/%s/%s", r.TID, from, name)
 	}
-	if _, err := w.look(r); err != nil {
+	if err := w.look(r); err != nil {
 		return ""
 	}
 	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil || !w.listener.Valid(r) {
 		return ""
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	at, err := w.linkOf(fmt.Sprintf("self/fd/%d", fd))
 	if err != nil {
 		return ""

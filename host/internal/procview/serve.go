@@ -224,8 +224,8 @@ func (w *worker) linked(path []byte) bool {
 func (w *worker) directory(r *notify.Request, link string) (string, bool) {
 	name := fmt.Sprintf("%d/%s", r.TID, link)
 	path, err := w.linkOf(name)
-	if err == unix.EACCES || err == unix.EPERM {
-		if _, err := w.look(r); err != nil {
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		if err := w.look(r); err != nil {
 			return "", false
 		}
 		path, err = w.linkOf(name)
