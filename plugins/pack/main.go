@@ -80,7 +80,8 @@ func compileAll(ctx context.Context, dir string, modules [][]byte) error {
 		}
 		code, err := wasm.CompileAhead(ctx, module)
 		if err == nil {
-			err = compress(file, code)
+			// A window that fits into a processor's cache: a larger one saves 100 kB and takes twice as long to unpack.
+			err = compress(file, code, zstd.WithWindowSize(512<<10))
 		}
 		if err != nil {
 			return fmt.Errorf("compile ahead for %s: %w", wasm.Target(), err)

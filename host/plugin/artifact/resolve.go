@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"github.com/opencontainers/go-digest"
 
@@ -142,6 +143,9 @@ func (c *Client) local(r Request) (Program, digest.Digest, error) {
 	program, err := open(content)
 	if err != nil {
 		return Program{}, "", fmt.Errorf("%s: %w", r.Source, err)
+	}
+	if unsafe.SliceData(content) == unsafe.SliceData(program.Bytes) && len(content) == len(program.Bytes) {
+		return program, program.Digest, nil // nothing was around it
 	}
 	return program, digest.FromBytes(content), nil
 }

@@ -24,12 +24,16 @@ import (
 // It never gets into the directory of the engine: wazero verifies the code in such a file, but not the table before it, so that a
 // file that a crash tore could be believed. It is unpacked into memory instead, which takes no longer than to read it from a disk.
 
-const aheadName = sha256.Size * 2
+const (
+	aheadName = sha256.Size * 2
+	// aheadFormat is a part of the target, so that code which this program would not find is not taken for its own.
+	aheadFormat = "2"
+)
 
 var errNotTaken = errors.New("the runtime did not take the code that was compiled ahead")
 
-// Target names what compiled code depends on besides the module: the runtime, the platform, and the abilities of this processor
-// that the compiler uses where they are there.
+// Target names what compiled code depends on besides the module: the runtime, the platform, the abilities of this processor
+// that the compiler uses where they are there, and how it is kept.
 func Target() string {
 	parts := []string{runtimeDir()}
 	for _, f := range []struct {
@@ -45,7 +49,7 @@ func Target() string {
 			parts = append(parts, f.name)
 		}
 	}
-	return strings.Join(parts, "-")
+	return strings.Join(append(parts, aheadFormat), "-")
 }
 
 // runtimeDir is how wazero names the part of a compilation cache that is its own.

@@ -179,6 +179,54 @@ func TestAheadInVain(t *testing.T) {
 	})
 }
 
+// pieces are how many pieces of data a module has.
+func pieces(t *testing.T, module []byte) uint64 {
+	t.Helper()
+	for d := (&decoder{rest: module[8:]}); len(d.rest) > 0; {
+		if id, body := d.byte(), (&decoder{rest: d.bytes(d.number())}); id == sectionData {
+			return body.number()
+		}
+	}
+	t.Fatal("the module has no data")
+	return 0
+}
+
+// TestJoined: memory looks the same afterwards, and what cannot be joined stays as it is.
+func TestJoined(t *testing.T) {
+	t.Parallel()
+	at := func(start int32, content string) string {
+		return string(append(appendSigned([]byte{0x00, 0x41}, start), 0x0b, byte(len(content)))) + content
+	}
+	for name, tt := range map[string]struct{ data, want string }{
+		"side by side":           {"\x02" + at(64, "ab") + at(66, "c"), "\x01" + at(64, "abc")},
+		"a small gap":            {"\x02" + at(0, "ab") + at(4, "c"), "\x01" + at(0, "ab\x00\x00c")},
+		"a large gap":            {"\x03" + at(0, "ab") + at(1000, "c") + at(1001, "d"), "\x02" + at(0, "ab") + at(1000, "cd")},
+		"the upper half":         {"\x02" + at(-16, "ab") + at(-14, "c"), "\x01" + at(-16, "abc")},
+		"one over another":       {"\x02" + at(64, "ab") + at(65, "c"), ""},
+		"backwards":              {"\x02" + at(66, "c") + at(64, "ab"), "\x01" + at(64, "abc")},
+		"passive":                {"\x02" + at(64, "ab") + "\x01\x01c", ""},
+		"of another memory":      {"\x01" + "\x02\x00\x41\x00\x0b\x01c", ""},
+		"at a global's value":    {"\x01" + "\x00\x23\x00\x0b\x01c", ""},
+		"an expression":          {"\x01" + "\x00\x41\x00\x41\x00\x6a\x0b\x01c", ""},
+		"none":                   {"\x00", "\x00"},
+		"a gap that is none":     {"\x03" + at(70, "x") + at(64, "ab") + at(80, "c"), "\x01" + at(64, "ab\x00\x00\x00\x00x\x00\x00\x00\x00\x00\x00\x00\x00\x00c")},
+		"it ends early":          {"\x02" + at(64, "ab"), ""},
+		"it goes on":             {"\x01" + at(64, "ab") + "x", ""},
+		"a number that is large": {"\x01\x00\x41\xff\xff\xff\xff\x0f\x0b\x01c", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := tt.want
+			if want == "" {
+				want = tt.data
+			}
+			if got := string(joined([]byte(tt.data))); got != want {
+				t.Errorf("joined %q: %q, want %q", tt.data, got, want)
+			}
+		})
+	}
+}
+
 // TestHollow: what is left of a module is all that can be seen of it, and its functions do nothing.
 func TestHollow(t *testing.T) {
 	t.Parallel()
@@ -208,6 +256,9 @@ func TestHollow(t *testing.T) {
 				t.Errorf("%d bytes of the module: Inspect says %v", n, err)
 			}
 		}
+	}
+	if n, in := pieces(t, module), pieces(t, shell); in >= n {
+		t.Errorf("the data are in %d pieces, and were in %d", in, n)
 	}
 	many := binary.AppendUvarint([]byte("\x00asm\x01\x00\x00\x00\x0a\x05"), 1<<31)
 	if _, err := hollow(many); err == nil {
