@@ -9,7 +9,7 @@ LDFLAGS        = -s -w -X main.version=$(VERSION)
 
 export CGO_ENABLED = 0
 
-.PHONY: help build plugins image test race e2e oracle others projects lint fmt fuzz differ bench bench-image quickstart check clean
+.PHONY: help build plugins image test race e2e oracle others table projects lint fmt fuzz differ bench bench-image quickstart check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ oracle: ## as root on a Debian-like machine: have BuildKit write the golden file
 
 others: ## as root on a Debian-like machine: build the corpus as ordinary users too, with many IDs and with one
 	$(GO) test -tags e2e -count 1 -timeout 40m -run '^TestCorpusAsOthers$$' ./cmd/trowel
+
+table: ## as root on a Debian-like machine: build each Dockerfile of testdata/e2e/containers in each environment of table.txtar, also what `make e2e` leaves out
+	$(GO) test -tags e2e -count 1 -timeout 90m -run '^TestEndToEnd$$/^containers$$/^table$$' ./testdata/e2e -whole
 
 projects: ## as root on a Debian-like machine: build projects as people have them, compare with BuildKit and run them
 	$(GO) test -tags e2e -count 1 -timeout 60m -run '^TestEndToEnd$$/^projects$$' ./testdata/e2e

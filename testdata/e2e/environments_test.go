@@ -4,17 +4,12 @@ package e2e
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
-	"testing"
-
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/trowel-build/trowel/bench/lab"
 )
@@ -58,101 +53,4 @@ func (e environment) command(ctx context.Context, w workshop, dir, reference str
 		cmd.Env = append(os.Environ(), "HOME=/")
 	}
 	return cmd
-}
-
-// table says what comes of each Dockerfile in each environment.
-type table struct {
-	environments []environment
-	messages     map[string]string
-	rows         []row
-}
-
-type row struct {
-	name  string
-	cells []string // by environment
-}
-
-// tried says whether there is an environment for which something is wanted.
-func (r row) tried() bool {
-	return slices.ContainsFunc(r.cells, func(cell string) bool { return cell != cellNot })
-}
-
-const (
-	cellWorks = "works"
-	cellNot   = "." // not tried
-)
-
-// loadTable reads containers/table.txtar.
-func loadTable(t *testing.T, file string) table {
-	t.Helper()
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed := table{messages: map[string]string{}}
-	for _, section := range archive.Files {
-		for line := range strings.Lines(string(section.Data)) {
-			if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
-				continue
-			}
-			if err := parsed.add(section.Name, line); err != nil {
-				t.Fatalf("%s: %s: %q: %v", file, section.Name, line, err)
-			}
-		}
-	}
-	return parsed
-}
-
-func (t *table) add(section, line string) error {
-	name, rest, _ := strings.Cut(line, " ")
-	fields := strings.Fields(rest)
-	switch section {
-	case "environments":
-		if len(fields) == 0 {
-			return errors.New("want what it is after the name")
-		}
-		e := environment{name: name}
-		switch fields[0] {
-		case "docker":
-			e.docker = append([]string{}, fields[1:]...)
-		case "here":
-			e.here = fields[1:]
-		case "pod":
-			e.pod = true
-		default:
-			return errors.New(`want "docker", "here" or "pod" after the name`)
-		}
-		t.environments = append(t.environments, e)
-	case "messages":
-		t.messages[name] = strings.TrimSpace(rest)
-	case "table":
-		return t.addRow(name, fields)
-	default:
-		return fmt.Errorf("unknown section")
-	}
-	return nil
-}
-
-// addRow reads a line of the table; its first names the environments again.
-func (t *table) addRow(name string, fields []string) error {
-	if t.rows == nil {
-		names := append([]string{name}, fields...)
-		for i, e := range t.environments {
-			if len(names) != len(t.environments) || names[i] != e.name {
-				return errors.New("want the names of the environments in their order")
-			}
-		}
-		t.rows = []row{}
-		return nil
-	}
-	if len(fields) != len(t.environments) {
-		return fmt.Errorf("%d cells, want %d", len(fields), len(t.environments))
-	}
-	for _, f := range fields {
-		if _, known := t.messages[f]; !known && f != cellWorks && f != cellNot {
-			return fmt.Errorf("unknown cell %q", f)
-		}
-	}
-	t.rows = append(t.rows, row{name: name, cells: fields})
-	return nil
 }
