@@ -9,7 +9,7 @@ LDFLAGS        = -s -w -X main.version=$(VERSION)
 
 export CGO_ENABLED = 0
 
-.PHONY: help build plugins image test race e2e oracle others table projects lint fmt fuzz differ bench bench-image quickstart check clean
+.PHONY: help build plugins code-arm64 image test race e2e oracle others table projects lint fmt fuzz differ bench bench-image quickstart check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ plugins: ## compile the plugins of plugins/ to WebAssembly, and that for this pr
 	$(GO) run ./plugins/pack $(PLUGINS:%=plugins/dist/%.wasm)
 	$(GO) run ./plugins/pack -code plugins/code/$$($(GO) env GOARCH)
 
+code-arm64: plugins ## compile the plugins to machine code for arm64 too, with qemu-aarch64-static: some minutes, before make image
+	GOARCH=arm64 $(GO) run -exec qemu-aarch64-static ./plugins/pack -code plugins/code/arm64
+
 # What `make image` makes: for which platforms, with a shell or without, under which name, and where it goes.
 PLATFORMS     ?= linux/amd64,linux/arm64
 TARGET        ?= executor
@@ -33,9 +36,6 @@ ARCHS          = $(subst linux/,,$(subst $(comma), ,$(PLATFORMS)))
 
 image: build ## on a Debian-like machine: build the container image (TARGET=debug: with a shell) as bin/image.tar; OUTPUT=type=registry NAME=… pushes it
 	cmd/trowel/image/gather.sh bin/image $(ARCHS)
-	@set -e; for a in $(filter arm64,$(filter-out $(shell $(GO) env GOARCH),$(ARCHS))); do if q=$$(command -v qemu-aarch64-static); then \
-	  echo "compile plugins for $$a"; GOARCH=$$a $(GO) run -exec "$$q" ./plugins/pack -code plugins/code/$$a; \
-	  else echo "no qemu-aarch64-static: plugins start slower on $$a"; fi; done
 	@set -e; for a in $(ARCHS); do mkdir -p bin/image/bin/$$a; ln -sf executor bin/image/bin/$$a/warmer; ln -sf executor bin/image/bin/$$a/trowel; \
 	  echo "go build for $$a"; GOARCH=$$a $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/image/bin/$$a/executor ./cmd/trowel; done
 	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN) build -f cmd/trowel/image/Dockerfile --target $(TARGET) \

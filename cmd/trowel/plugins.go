@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -58,7 +59,7 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 				return in.native(spec, r)
 			},
 			Host: "trowel " + buildVersion(), Getenv: p.getenv, Proxy: settings.Proxy.Func(), TLS: certificates,
-			CompileDir: compileDir(f, settings), SocketDir: sockets.name, Ahead: plugins.Code, Report: report,
+			CompileDir: usableCompileDir(f, settings), SocketDir: sockets.name, Ahead: plugins.Code, Report: report,
 		})
 		return err
 	})
@@ -99,6 +100,20 @@ func compileDir(f *buildFlags, settings config.Config) string {
 		return filepath.Join(dir, "compiled")
 	}
 	return ""
+}
+
+// usableCompileDir is that directory, or empty if it cannot be made and nobody named it. There is no local cache then, of which a
+// warning tells.
+func usableCompileDir(f *buildFlags, settings config.Config) string {
+	dir := compileDir(f, settings)
+	_, named := cacheDir(f, settings)
+	if dir == "" || named {
+		return dir
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return ""
+	}
+	return dir
 }
 
 // tlsOf is how the hosts of [registry."host"] are reached, for plugins that reach them too.

@@ -57,7 +57,7 @@ func Load(ctx context.Context, specs map[string]Spec, names []string, o Options)
 	if err != nil {
 		return set, err
 	}
-	engine.Ahead = o.Ahead
+	engine.Ahead, engine.Scratch = o.Ahead, o.SocketDir
 	l := &loader{Options: o, engine: engine}
 	for _, name := range names {
 		spec := specs[name]

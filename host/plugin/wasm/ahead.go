@@ -116,7 +116,7 @@ func compileEntry(ctx context.Context, module []byte) (name string, code []byte,
 
 // carried makes a tier of the code that the program carries.
 func (c *compiled) carried(ctx context.Context, module []byte) (*tier, error) {
-	dir, err := os.MkdirTemp(c.engine.dir, "ahead-")
+	dir, err := os.MkdirTemp(c.engine.loading(), "ahead-")
 	if err != nil {
 		return nil, err
 	}

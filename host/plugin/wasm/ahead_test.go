@@ -94,6 +94,20 @@ func TestAhead(t *testing.T) {
 	}
 }
 
+// TestAheadScratch: it takes no directory that modules are kept in.
+func TestAheadScratch(t *testing.T) {
+	t.Parallel()
+	e, dir := carrying(t, aheadCodeOf(t))
+	e.dir, e.Scratch = "", dir
+	p := open(t, Options{Engine: e, CompileAfter: time.Hour})
+	if got := call(t, p, opEcho, "x"); got != "x" || p.pool.current().interpreted {
+		t.Errorf("answer %q, interpreted %t", got, p.pool.current().interpreted)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
 // TestAheadOfNoUse: whatever is wrong with the code, the module works as it would without.
 func TestAheadOfNoUse(t *testing.T) {
 	t.Parallel()

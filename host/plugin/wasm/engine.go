@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,6 +28,8 @@ type Engine struct {
 	// SHA-256 and the code by its [Target]; a nil function says that there is none. It must be set before the first module is
 	// opened, and is as trusted as the program.
 	Ahead func(module, target string) func() (io.ReadCloser, error)
+	// Scratch is a directory of ours alone, in which a link lies while such code is loaded where the Engine has none to keep modules.
+	Scratch string
 
 	dir string
 
@@ -87,9 +90,9 @@ func (e *Engine) keep(module []byte) (*compiled, error) {
 		c = &compiled{engine: e, digest: sum, turn: make(chan struct{}, 1)}
 		if e.dir != "" {
 			c.dir = filepath.Join(e.dir, hex.EncodeToString(sum[:]))
-			if e.Ahead != nil { // it takes a place of our own to load it from
-				c.ahead = e.Ahead(hex.EncodeToString(sum[:]), Target())
-			}
+		}
+		if e.Ahead != nil && e.loading() != "" {
+			c.ahead = e.Ahead(hex.EncodeToString(sum[:]), Target())
 		}
 		var err error
 		if c.cache, err = openCache(c.dir); err != nil {
@@ -100,6 +103,9 @@ func (e *Engine) keep(module []byte) (*compiled, error) {
 	c.users++
 	return c, nil
 }
+
+// loading is where code that was compiled ahead is loaded from.
+func (e *Engine) loading() string { return cmp.Or(e.dir, e.Scratch) }
 
 // wazeroSetup serialises what in wazero reads and writes the variable that holds its version, without a lock of its own.
 var wazeroSetup sync.Mutex
