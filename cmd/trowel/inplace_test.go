@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -152,7 +154,10 @@ func buildInPlace(t *testing.T, trowel, shell, dockerfile, command string) (said
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), trowel, "build", "--no-local-cache", "--work-dir", at("work"), "--progress", "plain", "--isolation", "namespaces", at("ctx"))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // where what a build waits for never comes
+	defer cancel()
+	cmd := exec.CommandContext(ctx, trowel, "build", "--no-local-cache", "--work-dir", at("work"), "--progress", "plain", "--isolation", "namespaces", at("ctx"))
+	cmd.WaitDelay = 10 * time.Second // for the output of what it leaves
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

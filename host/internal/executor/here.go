@@ -31,7 +31,12 @@ func (l *Launcher) runInPlace(ctx context.Context, root Plain, p Process) (_ []S
 	if err != nil {
 		return nil, err
 	}
-	v, err := drawVeil(root.Veil, func(path string, err error) { l.tellOnce(p, path, err) })
+	hidden, err := os.Open(HiddenDir)
+	if err != nil {
+		return nil, failure("open hidden directory", HiddenDir, err)
+	}
+	defer also(&err, hidden.Close)
+	v, err := drawVeil(hidden, root.Veil, func(path string, err error) { l.tellOnce(p, path, err) })
 	if err != nil {
 		return nil, err
 	}

@@ -58,8 +58,18 @@ func inContainer(t *testing.T, name, rights string) string {
 		Mounts: []Mount{{Kind: MountTmpfs, Target: "/workspace"}},
 		Proc:   Proc(os.Getenv(envProc)),
 	}
-	return mustOutput(t, r, p)
+	var out bytes.Buffer
+	p.Stdout, p.Stderr = &out, &out
+	ctx, cancel := context.WithTimeout(t.Context(), hereDeadline)
+	defer cancel()
+	if err := launcher.Run(ctx, r, p); err != nil {
+		t.Errorf("%v", err)
+	}
+	return strings.TrimSuffix(out.String(), "\n")
 }
+
+// hereDeadline ends a case that waits for what never comes.
+const hereDeadline = 3 * time.Minute
 
 // here is a builder in a container, at work in one of the cases.
 type here struct {
@@ -294,6 +304,8 @@ func hereCases() map[string]func(here) {
 				fmt.Println("cancel:", err)
 			}
 		},
+		"cancel, stopped":                    here.stopped,
+		"killed before credentials are back": here.killedLate,
 		"killed": func(h here) {
 			for range 3 {
 				h.must(os.WriteFile("/root/token", []byte("hush"), 0o600))

@@ -73,8 +73,11 @@ func (h *inPlace) close() error { return h.lock.Close() }
 // recover undoes a swap that nobody has undone. The lock is held.
 func (h *inPlace) recover() error {
 	j, err := readJournal(h.dir)
-	if err != nil || j == nil {
+	if err != nil {
 		return err
+	}
+	if j == nil {
+		return liftSavedVeil(h.dir)
 	}
 	// The directory that the swapped entries came from is of a dead build, and may be gone; they go with it.
 	if err := os.MkdirAll(j.Stage, 0o700); err != nil {
@@ -84,7 +87,10 @@ func (h *inPlace) recover() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.leave(), s.close())
+	if err := errors.Join(s.leave(), s.close()); err != nil {
+		return err
+	}
+	return liftSavedVeil(h.dir)
 }
 
 // Recover puts the root directory in order if a builder was killed while a process ran in place. A program that may start
@@ -92,14 +98,19 @@ func (h *inPlace) recover() error {
 func Recover(ctx context.Context) error { return recoverIn(ctx, "/", HiddenDir) }
 
 func recoverIn(ctx context.Context, root, dir string) error {
-	if _, err := os.Lstat(filepath.Join(dir, journalName)); err != nil {
-		return nil //nolint:nilerr // nothing to do, or nothing that this user may do
+	if !exists(dir, journalName) && !exists(dir, veilName) {
+		return nil // nothing to do, or nothing that this user may do
 	}
 	h, err := openInPlace(ctx, root, dir)
 	if err != nil {
 		return err
 	}
 	return h.close()
+}
+
+func exists(dir, name string) bool {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	return err == nil
 }
 
 // CheckInPlace tells whether processes can run in place from plain directories in dir. The error is mostly a *[SetupError].

@@ -149,6 +149,7 @@ func isolate(cmd *exec.Cmd, o order) (*supervisor, error) {
 		if s.strays, err = expectStrays(); err != nil {
 			err = errors.Join(err, s.release())
 		}
+		cmd.WaitDelay = stopPatience
 	}
 	return s, err
 }

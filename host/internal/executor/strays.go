@@ -28,6 +28,9 @@ var errStrays = errors.New("processes that the RUN left behind cannot be ended")
 // strayPatience is how long they are killed before that is said.
 const strayPatience = 10 * time.Second
 
+// stopPatience is how long a cancelled process's supervisor has to end it all before that is done here: it can be kept from it.
+const stopPatience = 10 * time.Second
+
 // expectStrays is called before the supervisor is started.
 func expectStrays() (*strays, error) {
 	already := int32(0)

@@ -48,7 +48,7 @@ func supervised(cmd *exec.Cmd, held ...*os.File) (_ *supervisor, err error) {
 	// The kernel's signal would stop the supervisor alone.
 	cmd.Cancel = func() error {
 		_, err := s.hold.Write([]byte{0})
-		return errors.Join(err, s.hold.Close())
+		return errors.Join(err, s.hold.Close(), cmd.Process.Signal(unix.SIGCONT)) // a process of its user may have stopped it
 	}
 	return s, nil
 }
@@ -141,6 +141,10 @@ func supervise(say *reporter) (unix.WaitStatus, error) {
 		files = append(files, next)
 		next++
 	}
+	saved, err := openHidden(o)
+	if err != nil {
+		return 0, err
+	}
 	step, err := syscall.ForkExec(descriptorPath(selfFD), []string{name}, &syscall.ProcAttr{
 		Dir: "/", Env: os.Environ(), Files: files,
 		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneFlags(o)},
@@ -160,12 +164,28 @@ func supervise(say *reporter) (unix.WaitStatus, error) {
 	w := watchLife(life)
 	status, err := reap(step)
 	w.over.Store(true)
-	if o.Hidden != "" && (w.alone.Load() || os.Getppid() != builder) {
+	switch {
+	case saved == nil:
+	case w.alone.Load() || os.Getppid() != builder:
 		// Nobody else is there to do it; the lock has come with the descriptors.
 		err = errors.Join(err, (&inPlace{root: "/", dir: o.Hidden}).recover())
 		err = errors.Join(err, liftVeil(os.NewFile(veil, "veil")))
+	case err == nil: // nobody is left who could read them
+		_ = saveVeil(os.NewFile(veil, "veil"), saved) // in vain, if the builder lives: it has them
 	}
 	return status, err
+}
+
+// openHidden opens the hidden directory of a process in place, before that can put another one there.
+func openHidden(o order) (*os.File, error) {
+	if o.Hidden == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	dir, err := os.Open(o.Hidden)
+	if err != nil {
+		return nil, failure("open hidden directory", o.Hidden, err)
+	}
+	return dir, nil
 }
 
 // lifeline is what a supervisor knows of its builder.

@@ -117,6 +117,11 @@ func change(what string, args []string) error {
 		return hop()
 	case "unwatch":
 		return errors.Join(syscall.Kill(os.Getppid(), syscall.SIGKILL), syscall.Kill(os.Getpid(), syscall.SIGSTOP))
+	case "halt":
+		for watcher := os.Getppid(); ; {
+			_ = syscall.Kill(watcher, syscall.SIGSTOP) // again and again
+			_, _ = os.Stdout.WriteString("halted")
+		}
 	case "hold":
 		return hold(args[0])
 	case "escape":
