@@ -3,12 +3,14 @@ package rootfs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/filetree"
@@ -64,6 +66,28 @@ func TestRemoveAll(t *testing.T) {
 }
 
 // TestRemoveAllFewDescriptors runs TestRemoveAll where not every level of a tree can be held open.
+// TestRemoveAllAtOnce has several remove the same tree: what one finds gone is no error.
+func TestRemoveAllAtOnce(t *testing.T) {
+	t.Parallel()
+	d := t.TempDir() + "/tree"
+	for round := range 50 {
+		for i := range 40 {
+			must(t, os.MkdirAll(fmt.Sprintf("%s/%d/%d/a/b", d, i%4, i), 0o755))
+			must(t, os.WriteFile(fmt.Sprintf("%s/%d/%d/a/f", d, i%4, i), nil, 0o600))
+		}
+		var all errgroup.Group
+		for range 4 {
+			all.Go(func() error { return rootfs.RemoveAll(d) })
+		}
+		if err := all.Wait(); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if _, err := os.Lstat(d); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("round %d: the tree is still there: %v", round, err)
+		}
+	}
+}
+
 func TestRemoveAllFewDescriptors(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `ulimit -n 200 && exec "$0" '-test.run=^TestRemoveAll$'`, os.Args[0])

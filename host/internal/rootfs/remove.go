@@ -17,7 +17,7 @@ import (
 const maxRemoveDepth = 128
 
 // RemoveAll deletes a directory tree on disk, whatever modes its directories have. It follows no symlink and enters no
-// mount; what is mounted below is an error. A path that does not exist is none.
+// mount; what is mounted below is an error. A path that does not exist is none, also where another process deletes the same.
 func RemoveAll(dir string) error {
 	dir = filepath.Clean(dir)
 	parent, err := openDir(filepath.Dir(dir))
@@ -93,7 +93,7 @@ type remover struct {
 func (r *remover) tree(dirfd int, name string) error {
 	top, err := openToEmpty(dirfd, name)
 	if err != nil {
-		return err
+		return unlessGone(err)
 	}
 	defer func() { _ = top.Close() }()
 	r.top = int(top.Fd())
@@ -113,7 +113,7 @@ func (r *remover) tree(dirfd int, name string) error {
 func (r *remover) empty(dir *os.File, depth int) error {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return fmt.Errorf("read directory %q: %w", dir.Name(), err)
+		return unlessGone(fmt.Errorf("read directory %q: %w", dir.Name(), err))
 	}
 	fd := int(dir.Fd())
 	var helpers errgroup.Group
@@ -146,7 +146,7 @@ func (r *remover) subdirectory(dirfd int, name string, depth int) error {
 	}
 	dir, err := openToEmpty(dirfd, name)
 	if err != nil {
-		return err
+		return unlessGone(err)
 	}
 	if err := errors.Join(r.empty(dir, depth), dir.Close()); err != nil {
 		return err
@@ -162,7 +162,7 @@ func (r *remover) moveUp(dirfd int, name string) error {
 		switch {
 		case errors.Is(err, unix.EEXIST):
 		case err != nil:
-			return fmt.Errorf("move %q: %w", name, err)
+			return unlessGone(fmt.Errorf("move %q: %w", name, err))
 		default:
 			return nil
 		}
@@ -196,8 +196,16 @@ func openToEmpty(dirfd int, name string) (*os.File, error) {
 }
 
 func asRemoved(name string, err error) error {
-	if err == nil || errors.Is(err, unix.ENOENT) {
+	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%q: %w", name, err)
+	return unlessGone(fmt.Errorf("%q: %w", name, err))
+}
+
+// unlessGone is err, unless it says that there is nothing any more: somebody else has deleted it.
+func unlessGone(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
