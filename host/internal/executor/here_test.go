@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -310,15 +309,7 @@ func hereCases() map[string]func(here) {
 			for range 3 {
 				h.must(os.WriteFile("/root/token", []byte("hush"), 0o600))
 				h.before["/root/token"] = true
-				cmd := exec.Command("/kaniko/executor")
-				cmd.Env = append(os.Environ(), envHere+"=hold")
-				out, err := cmd.StdoutPipe()
-				h.must(err)
-				h.must(cmd.Start())
-				line := make([]byte, 5)
-				if n, err := out.Read(line); string(line[:n]) != "held\n" {
-					fmt.Printf("hold: %q, %v\n", line[:n], err)
-				}
+				cmd := h.holding()
 				if _, err := os.Stat("/root/.profile"); err == nil {
 					fmt.Println("the container's files are not away")
 				}

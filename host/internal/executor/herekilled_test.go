@@ -29,15 +29,7 @@ func (h here) stopped() {
 func (h here) killedLate() {
 	h.must(os.WriteFile("/root/token", []byte("hush"), 0o640))
 	h.before["/root/token"] = true
-	cmd := exec.Command("/kaniko/executor")
-	cmd.Env = append(os.Environ(), envHere+"=hold")
-	out, err := cmd.StdoutPipe()
-	h.must(err)
-	h.must(cmd.Start())
-	line := make([]byte, 5)
-	if n, err := out.Read(line); string(line[:n]) != "held\n" {
-		fmt.Printf("hold: %q, %v\n", line[:n], err)
-	}
+	cmd := h.holding()
 	h.must(cmd.Process.Signal(unix.SIGSTOP)) // so that it does nothing of what is next
 	watcher := childOf(cmd.Process.Pid)
 	h.must(unix.Kill(childOf(watcher), unix.SIGKILL))
@@ -75,4 +67,18 @@ func childOf(id int) int {
 		return nil
 	})
 	return child
+}
+
+// holding is another builder at work, whose process runs and holds on.
+func (h here) holding() *exec.Cmd {
+	cmd := exec.Command("/kaniko/executor")
+	cmd.Env = append(os.Environ(), envHere+"=hold")
+	out, err := cmd.StdoutPipe()
+	h.must(err)
+	h.must(cmd.Start())
+	line := make([]byte, 5)
+	if n, err := out.Read(line); string(line[:n]) != "held\n" {
+		fmt.Printf("hold: %q, %v\n", line[:n], err)
+	}
+	return cmd
 }
