@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -218,6 +219,47 @@ func TestPushEndsWithItsContext(t *testing.T) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 	waitFor(t, "the upload to be cancelled", func() bool { return server.openUploads() == 0 })
+}
+
+// cancelledBlob is complete, and its first read cancels the push.
+type cancelledBlob struct {
+	*memoryBlob
+	cancel context.CancelFunc
+	late   atomic.Int64 // reads after that
+}
+
+func (b *cancelledBlob) Open(context.Context, int64) (io.ReadCloser, error) {
+	return io.NopCloser(io.MultiReader(&firstRead{b}, &laterReads{b})), nil
+}
+
+type firstRead struct{ blob *cancelledBlob }
+
+func (r *firstRead) Read(p []byte) (int, error) {
+	r.blob.cancel()
+	return copy(p, r.blob.content[:1]), io.EOF
+}
+
+type laterReads struct{ blob *cancelledBlob }
+
+func (r *laterReads) Read(p []byte) (int, error) {
+	r.blob.late.Add(1)
+	return copy(p, r.blob.content), nil
+}
+
+// TestPushSendsNoMoreOnceCancelled: the rest of a small blob would be in the registry before its connection is closed.
+func TestPushSendsNoMoreOnceCancelled(t *testing.T) {
+	t.Parallel()
+	server := newTestRegistry(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	blob := &cancelledBlob{memoryBlob: completeBlob(noise(14, 1<<20)), cancel: cancel}
+	_, err := newTestClient(t, Options{}).Push(ctx, server.repository("app"), blob, nil, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want %v", err, context.Canceled)
+	}
+	waitFor(t, "the upload to be cancelled", func() bool { return server.openUploads() == 0 })
+	if late := blob.late.Load(); late > 0 {
+		t.Errorf("the blob was read %d times after the push was cancelled", late)
+	}
 }
 
 // TestPushFromAnotherRegistry copies a blob whose source breaks off once.

@@ -167,6 +167,10 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
 	}
+	// The transport gives a request up at once, but sends on until its connection is closed: all of a blob may get there.
+	if err := r.cause(); err != nil {
+		return 0, r.body.account(r, 0, err)
+	}
 	if r.left > 0 && int64(len(p)) > r.left {
 		p = p[:r.left]
 	}
