@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,16 +19,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Code that was compiled ahead is a file of wazero's compilation cache: first its name there, in hexadecimal, then the file. The
-// name is that for the hollow module, with which the code is loaded.
+// Code that was compiled ahead is a file of wazero's compilation cache: first its name there, in hexadecimal, then the hollow module
+// with which the code is loaded, and which the name is for, after the number of its bytes, then the file.
 //
 // It never gets into the directory of the engine: wazero verifies the code in such a file, but not the table before it, so that a
-// file that a crash tore could be believed. It is unpacked into memory instead, which takes no longer than to read it from a disk.
+// file that a crash tore could be believed. It is read from a pipe instead, into which it is unpacked at the same time.
 
 const (
 	aheadName = sha256.Size * 2
 	// aheadFormat is a part of the target, so that code which this program would not find is not taken for its own.
-	aheadFormat = "2"
+	aheadFormat = "3"
+	// aheadRoom is how many bytes may be unpacked that wazero has not read yet: as many as any user may have.
+	aheadRoom = 1 << 20
 )
 
 var errNotTaken = errors.New("the runtime did not take the code that was compiled ahead")
@@ -86,7 +89,8 @@ func CompileAhead(ctx context.Context, module []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]byte(name), code...), nil
+	out := binary.LittleEndian.AppendUint32([]byte(name), uint32(len(shell)))
+	return append(append(out, shell...), code...), nil
 }
 
 // compileEntry compiles a module and returns what wazero stores of it, and under which name.
@@ -115,22 +119,20 @@ func compileEntry(ctx context.Context, module []byte) (name string, code []byte,
 }
 
 // carried makes a tier of the code that the program carries.
-func (c *compiled) carried(ctx context.Context, module []byte) (*tier, error) {
+func (c *compiled) carried(ctx context.Context) (*tier, error) {
 	dir, err := os.MkdirTemp(c.engine.loading(), "ahead-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // there is a link in it, and nobody looks at it again
-	unpacked := make(chan *aheadCode, 1)
-	go func() { unpacked <- unpackAhead(c.ahead) }()
+	code := make(chan *aheadCode, 1)
+	go func() { code <- openAhead(c.ahead) }()
 	t, err := prepareAhead(ctx, dir)
-	shell, hollowErr := hollow(module)
-	code := <-unpacked
-	defer code.close()
-	if err = errors.Join(err, hollowErr, code.err); err == nil {
-		err = t.loadAhead(ctx, shell, code, filepath.Join(dir, runtimeDir()))
+	a := <-code
+	if err = errors.Join(err, a.err); err == nil {
+		err = t.loadAhead(ctx, a, filepath.Join(dir, runtimeDir()))
 	}
-	if err != nil {
+	if err = errors.Join(err, a.close()); err != nil {
 		if t != nil {
 			err = errors.Join(err, t.close(context.WithoutCancel(ctx)))
 		}
@@ -155,13 +157,13 @@ func prepareAhead(ctx context.Context, dir string) (*tier, error) {
 
 // loadAhead loads a hollow module, and sees to it that the runtime has taken the code: what it would make of the module itself does
 // nothing. Nobody else uses the directory.
-func (t *tier) loadAhead(ctx context.Context, shell []byte, a *aheadCode, dir string) error {
+func (t *tier) loadAhead(ctx context.Context, a *aheadCode, dir string) error {
 	entry := filepath.Join(dir, a.name)
-	place := fmt.Sprintf("/proc/self/fd/%d", a.file.Fd())
+	place := fmt.Sprintf("/proc/self/fd/%d", a.out.Fd())
 	if err := os.Symlink(place, entry); err != nil {
 		return err
 	}
-	if err := t.load(ctx, shell); err != nil {
+	if err := t.load(ctx, a.shell); err != nil {
 		return err
 	}
 	// A module that it compiles instead, it stores: under another name, or in this place.
@@ -175,47 +177,67 @@ func (t *tier) loadAhead(ctx context.Context, shell []byte, a *aheadCode, dir st
 	return nil
 }
 
-// aheadCode is code in memory, as wazero reads it.
+// aheadCode is code that is unpacked into a pipe, from which wazero reads it meanwhile: as a file of its directory.
 type aheadCode struct {
-	name string
-	file *os.File
-	err  error
+	name   string
+	shell  []byte
+	out    *os.File // the end of the pipe that wazero opens once more
+	packed io.ReadCloser
+	done   chan error // what came of unpacking
+	err    error
 }
 
-func unpackAhead(open func() (io.ReadCloser, error)) *aheadCode {
+// openAhead starts to unpack; [aheadCode.close] ends it.
+func openAhead(open func() (io.ReadCloser, error)) *aheadCode {
 	a := &aheadCode{}
-	a.err = a.unpack(open)
+	if a.packed, a.err = open(); a.err == nil {
+		a.err = a.start()
+	}
 	return a
 }
 
-func (a *aheadCode) unpack(open func() (io.ReadCloser, error)) (err error) {
-	packed, err := open()
+func (a *aheadCode) start() error {
+	head := make([]byte, aheadName+4)
+	if _, err := io.ReadFull(a.packed, head); err != nil {
+		return err
+	}
+	a.name = string(head[:aheadName])
+	if _, err := hex.DecodeString(a.name); err != nil { // no path of some other sort
+		return err
+	}
+	size := binary.LittleEndian.Uint32(head[aheadName:])
+	if size > MaxModule {
+		return fmt.Errorf("the hollow module has %d bytes", size)
+	}
+	a.shell = make([]byte, size)
+	if _, err := io.ReadFull(a.packed, a.shell); err != nil {
+		return err
+	}
+	out, in, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, packed.Close()) }()
-	name := make([]byte, aheadName)
-	if _, err := io.ReadFull(packed, name); err != nil {
-		return err
-	}
-	if _, err := hex.DecodeString(string(name)); err != nil { // no path of some other sort
-		return err
-	}
-	a.name = string(name)
-	fd, err := unix.MemfdCreate("trowel-code", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) { // a kernel before 6.3
-		fd, err = unix.MemfdCreate("trowel-code", unix.MFD_CLOEXEC)
-	}
-	if err != nil {
-		return os.NewSyscallError("memfd_create", err)
-	}
-	a.file = os.NewFile(uintptr(fd), "trowel-code")
-	_, err = io.Copy(a.file, packed)
-	return err
+	// Fewer turns between the two. What is not granted does no harm.
+	_, _ = unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, aheadRoom)
+	a.out, a.done = out, make(chan error, 1)
+	go func() {
+		_, err := io.Copy(in, a.packed)
+		a.done <- errors.Join(err, in.Close())
+	}()
+	return nil
 }
 
-func (a *aheadCode) close() {
-	if a.file != nil {
-		_ = a.file.Close() // it is memory
+// close ends the unpacking, and returns what was wrong with it. Code of which nobody read all is not wrong for that.
+func (a *aheadCode) close() error {
+	var err error
+	if a.out != nil {
+		err = a.out.Close() // so that nobody waits for it to be read
+		if unpacked := <-a.done; !errors.Is(unpacked, unix.EPIPE) {
+			err = errors.Join(err, unpacked)
+		}
 	}
+	if a.packed != nil {
+		err = errors.Join(err, a.packed.Close())
+	}
+	return err
 }

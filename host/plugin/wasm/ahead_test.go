@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -117,15 +118,18 @@ func TestAheadOfNoUse(t *testing.T) {
 		wrong[at] ^= 0x40
 		return wrong
 	}
-	header := aheadName + len("WAZEVO") + 1
+	header := aheadName + 4 + int(binary.LittleEndian.Uint32(code[aheadName:])) + len("WAZEVO") + 1
 	for name, wrong := range map[string][]byte{
 		"empty":                        {},
 		"without the code":             code[:aheadName],
-		"cut short":                    code[:len(code)/2],
+		"cut short":                    code[:len(code)-len(code)/4],
+		"without a hollow module":      code[:aheadName+4],
+		"with a cut hollow module":     code[:aheadName+100],
+		"with an endless module":       slices.Concat(code[:aheadName], []byte{0xff, 0xff, 0xff, 0xff}, code[aheadName+4:]),
 		"for another runtime":          changed(header),
 		"under a name of another kind": append([]byte(strings.Repeat("../", aheadName)[:aheadName]), code[aheadName:]...),
 		"for another processor":        append([]byte(strings.Repeat("0", aheadName)), code[aheadName:]...),
-		"damaged":                      changed(len(code) / 2),
+		"damaged":                      changed(len(code) - len(code)/4),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

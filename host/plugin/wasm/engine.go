@@ -151,7 +151,7 @@ func (c *compiled) tier(ctx context.Context, module []byte) (*tier, error) {
 	}
 	if c.ahead != nil {
 		// What is wrong with such code, if anything, does not keep the module from being compiled.
-		if t, err := c.carried(ctx, module); err == nil || ctx.Err() != nil {
+		if t, err := c.carried(ctx); err == nil || ctx.Err() != nil {
 			return t, err
 		}
 	}
