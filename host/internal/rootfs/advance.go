@@ -1,19 +1,25 @@
 package rootfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/trowel-build/trowel/host/internal/filetree"
 )
 
-// Advance makes in a directory of [UnpackMerged]'s what a further layer changes. The changes are sorted by
-// [filetree.Compare]. The error wraps [ErrEntangled] where a path of the layer leads through a symlink: then, as after any
-// other error, the directory is of no use any more.
+// Advance makes in a directory of [UnpackMerged]'s what a further layer changes. The changes may come in any order. The error
+// wraps [ErrEntangled] where a path of the layer leads through a symlink or a directory that no layer has, or comes twice: then,
+// as after any other error, the directory is of no use any more.
 func Advance(ctx context.Context, dir string, changes []filetree.Change, opts Options) (losses []Loss, err error) {
+	if changes, err = inOrder(changes); err != nil {
+		return nil, err
+	}
 	root, err := openDir(dir)
 	if err != nil {
 		return nil, err
@@ -32,17 +38,46 @@ func Advance(ctx context.Context, dir string, changes []filetree.Change, opts Op
 	return s.losses, a.explain(a.finish())
 }
 
+// inOrder sorts changes, which mostly are: what is in a directory comes after it, and what a layer deletes before what it makes
+// there. A path that is made twice is an error.
+func inOrder(changes []filetree.Change) ([]filetree.Change, error) {
+	order := func(a, b filetree.Change) int {
+		return cmp.Or(filetree.Compare(a.Path, b.Path), cmp.Compare(making(a.Type), making(b.Type)))
+	}
+	if !slices.IsSortedFunc(changes, order) {
+		changes = slices.Clone(changes)
+		slices.SortStableFunc(changes, order)
+	}
+	for i := range changes[:max(len(changes)-1, 0)] {
+		if a, b := &changes[i], &changes[i+1]; making(a.Type) == 1 && a.Path == b.Path {
+			return nil, fmt.Errorf("unpack %q: it comes twice: %w", a.Path, ErrEntangled)
+		}
+	}
+	return changes, nil
+}
+
+// making is 0 for a change that deletes, else 1.
+func making(t filetree.Type) int {
+	if t == filetree.Whiteout || t == filetree.Opaque {
+		return 0
+	}
+	return 1
+}
+
 // advance is a layer on its way into a directory.
 type advance struct {
 	site  *site
 	crew  *crew
 	links []pendingLink
 	dirs  []filetree.Entry
+	// fresh is the last directory that was not there before, of those that lie in none such: nothing needs to be deleted in it,
+	// as each path comes once.
+	fresh string
 }
 
-// explain recognises that a parent is no directory on disk.
+// explain recognises that a parent is no directory on disk, or is not there.
 func (a *advance) explain(err error) error {
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("%w: %w", ErrEntangled, err)
 	}
 	return err
@@ -64,8 +99,10 @@ func (a *advance) apply(ctx context.Context, c *filetree.Change) error {
 		a.dirs = append(a.dirs, c.Entry)
 		return a.directory(c.Path)
 	}
-	if err := a.clear(c.Path); err != nil {
-		return err
+	if !a.isFresh(c.Path) {
+		if err := a.clear(c.Path); err != nil {
+			return err
+		}
 	}
 	switch c.Type {
 	case filetree.Regular:
@@ -82,6 +119,11 @@ func (a *advance) apply(ctx context.Context, c *filetree.Change) error {
 		return a.site.makeNode(&c.Entry)
 	}
 	return fmt.Errorf("unpack %q: unknown type %d", c.Path, c.Type)
+}
+
+// isFresh says whether a path is in a directory that was not there before.
+func (a *advance) isFresh(p string) bool {
+	return a.fresh != "" && len(p) > len(a.fresh) && p[len(a.fresh)] == '/' && strings.HasPrefix(p, a.fresh)
 }
 
 // clear deletes what is at a path.
@@ -121,6 +163,9 @@ func (a *advance) directory(p string) error {
 	if p == "" {
 		return nil
 	}
+	if a.isFresh(p) {
+		return a.site.makeDir(p)
+	}
 	fd, name, err := a.site.parent(p)
 	if err != nil {
 		return err
@@ -136,6 +181,7 @@ func (a *advance) directory(p string) error {
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("replace %q: %w", p, err)
 	}
+	a.fresh = p
 	return a.site.makeDir(p)
 }
 

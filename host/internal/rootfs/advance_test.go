@@ -2,6 +2,7 @@ package rootfs_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,6 +39,56 @@ func TestAdvance(t *testing.T) {
 					t.Fatal(err)
 				}
 				expectOnDisk(t, dir, all[i+1])
+			}
+		})
+	}
+}
+
+// TestAdvanceFromElsewhere makes layers that are not as Trowel writes them. What comes more than once is left to who unpacks all
+// layers together.
+func TestAdvanceFromElsewhere(t *testing.T) {
+	t.Parallel()
+	for name, items := range map[string][]item{
+		"not in order": {
+			file("d/f", "1"), dir("there/sub", 0o700), dir("there/a", 0o755), file("there/a-b", "x"), file("there/a/f", "f"), dir("d", 0o2711).owned(3, 4),
+		},
+		"deleted and made anew":       {dir("there/sub", 0o700), file("there/sub/g", "g"), gone("there/sub"), opaque("there"), file("there/old", "new")},
+		"parent that no layer has":    {file("a/b", "x")},
+		"twice":                       {dir("d", 0o755), file("d/f", "1"), file("d/g", "g"), file("d/f", "2")},
+		"twice, a link at last":       {dir("d", 0o755), file("d/f", "1"), symlink("d/f", "g")},
+		"twice, a file at last":       {dir("d", 0o755), symlink("d/f", "g"), file("d/f", "1")},
+		"directory twice":             {dir("d", 0o755), dir("d/e", 0o755), file("d/e/x", "x"), dir("d/e", 0o700)},
+		"twice, below what is twice":  {dir("d", 0o755), dir("d/z", 0o755), file("d/z/x", "x"), file("d/a", "a"), dir("d", 0o711), file("d/z/x", "y")},
+		"new in what is there":        {dir("there", 0o755), dir("there/new", 0o2755), file("there/new/x", "x"), symlink("there/old", "x"), dir("there/sub", 0o755), file("there/sub/f", "new")},
+		"new, and then what is there": {dir("aside", 0o755), file("aside/x", "x"), dir("aside.d", 0o755), dir("there", 0o755), file("there/old", "new")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			layers := [][]item{
+				layer([]item{dir("there", 0o755), file("there/old", "old"), dir("there/sub", 0o755), file("there/sub/f", "f"), symlink("aside.d", "there")}),
+				layer(items),
+			}
+			all, err := trees(layers)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := unpackMerged(t, layers[:1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			var changes []filetree.Change
+			for _, x := range layers[1] {
+				c := filetree.Change{Entry: x.Entry}
+				if c.Type == filetree.Regular {
+					c.Source, c.From = source(layers[1]), filetree.Ref{Offset: c.Offset, Size: c.Size}
+				}
+				changes = append(changes, c)
+			}
+			_, err = rootfs.Advance(t.Context(), d, changes, rootfstest.Options(t))
+			if again := strings.Contains(name, "twice") || strings.Contains(name, "no layer has"); again != errors.Is(err, rootfs.ErrEntangled) || err != nil && !again {
+				t.Fatal(err)
+			} else if !again {
+				expectOnDisk(t, d, all[2])
 			}
 		})
 	}
