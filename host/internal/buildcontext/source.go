@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -77,16 +76,17 @@ func (s *files) open(ref filetree.Ref, want stamp, ids bool) (io.ReadCloser, err
 	case err != nil:
 		return nil, fmt.Errorf("open %q in the build context: %w", ref.Path, err)
 	}
-	f := &contextFile{file: os.NewFile(uintptr(fd), ref.Path), ref: ref, stamp: want, ids: ids, left: ref.Size}
+	f := &contextFile{fd: fd, ref: ref, stamp: want, ids: ids, left: ref.Size}
 	if err := f.check(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
-// contextFile reads a file and fails unless it is, before and after, the one that was indexed.
+// contextFile reads a file and fails unless it is, before and after, the one that was indexed. It reads by descriptor: a
+// context has thousands of files, and the runtime's poller, which has no use for any, is asked twice for each [os.File].
 type contextFile struct {
-	file  *os.File
+	fd    int // negative once closed
 	ref   filetree.Ref
 	stamp stamp
 	ids   bool // inode numbers count
@@ -101,50 +101,73 @@ func (f *contextFile) Read(p []byte) (int, error) {
 	if int64(len(p)) > f.left {
 		p = p[:f.left]
 	}
-	n, err := f.file.Read(p)
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := f.call(func() (int, error) { return unix.Read(f.fd, p) })
 	f.left -= int64(n)
 	switch {
+	case err != nil:
+		return n, err
 	case f.left == 0:
 		if err := f.check(); err != nil {
 			return 0, err
 		}
-		return n, nil
-	case errors.Is(err, io.EOF):
-		return n, fmt.Errorf("%q %w", f.ref.Path, errChanged)
-	case err != nil:
-		return n, fmt.Errorf("read %q in the build context: %w", f.ref.Path, withoutPath(err))
+	case n == 0:
+		return 0, fmt.Errorf("%q %w", f.ref.Path, errChanged)
+	}
+	return n, nil
+}
+
+// call makes one system call that reads.
+func (f *contextFile) call(read func() (int, error)) (int, error) {
+	if f.fd < 0 {
+		return 0, fmt.Errorf("read %q in the build context: %w", f.ref.Path, fs.ErrClosed)
+	}
+	n, err := ignoringEINTR(read)
+	if err != nil {
+		return 0, fmt.Errorf("read %q in the build context: %w", f.ref.Path, err)
 	}
 	return n, nil
 }
 
 // ReadAt implements [io.ReaderAt], for archives. It yields nothing once the file has changed.
 func (f *contextFile) ReadAt(p []byte, at int64) (int, error) {
-	n, err := f.file.ReadAt(p, at)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return n, fmt.Errorf("read %q in the build context: %w", f.ref.Path, withoutPath(err))
+	n := 0
+	for n < len(p) {
+		k, err := f.call(func() (int, error) { return unix.Pread(f.fd, p[n:], at+int64(n)) })
+		if err != nil {
+			return n, err
+		}
+		if k == 0 {
+			break
+		}
+		n += k
 	}
 	if err := f.check(); err != nil {
 		return 0, err
 	}
-	return n, err
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
 // Close implements [io.Closer].
-func (f *contextFile) Close() error { return f.file.Close() }
+func (f *contextFile) Close() error {
+	if f.fd < 0 {
+		return fmt.Errorf("close %q in the build context: %w", f.ref.Path, fs.ErrClosed)
+	}
+	fd := f.fd
+	f.fd = -1
+	return unix.Close(fd)
+}
 
 // check compares the file with its stamp.
 func (f *contextFile) check() error {
 	var st unix.Stat_t
-	raw, err := f.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var statErr error
-	if err := raw.Control(func(fd uintptr) { statErr = unix.Fstat(int(fd), &st) }); err != nil {
-		return err
-	}
-	if statErr != nil {
-		return fmt.Errorf("stat %q in the build context: %w", f.ref.Path, statErr)
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return fmt.Errorf("stat %q in the build context: %w", f.ref.Path, err)
 	}
 	var now fileStat
 	now.set(&st)
