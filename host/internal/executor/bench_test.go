@@ -38,3 +38,13 @@ func BenchmarkLay(b *testing.B) {
 		must(b, err)
 	}
 }
+
+// BenchmarkProbe finds out what the machine permits, as a build does before its first RUN.
+func BenchmarkProbe(b *testing.B) {
+	dir := b.TempDir()
+	for b.Loop() {
+		if _, err := launcher.Probe(b.Context(), dir); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

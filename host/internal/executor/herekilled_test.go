@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ func (h here) killedLate() {
 	h.before["/root/token"] = true
 	cmd := h.holding()
 	h.must(cmd.Process.Signal(unix.SIGSTOP)) // so that it does nothing of what is next
+	for !isStopped(cmd.Process.Pid) {
+		time.Sleep(time.Millisecond)
+	}
 	watcher := childOf(cmd.Process.Pid)
 	h.must(unix.Kill(childOf(watcher), unix.SIGKILL))
 	for { // until the supervisor has ended
@@ -55,6 +59,18 @@ func (h here) killedLate() {
 	if _, err := os.Lstat(HiddenDir + "/" + veilName); err == nil {
 		fmt.Println("the copy is still there")
 	}
+}
+
+// isStopped says whether every thread of a process has stopped: the signal is there before that.
+func isStopped(id int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", id))
+	for _, name := range threads {
+		text, readErr := os.ReadFile(name)
+		if err = errors.Join(err, readErr); !strings.Contains(string(text), ") T ") {
+			return false
+		}
+	}
+	return err == nil && len(threads) > 0
 }
 
 // childOf is a process's only child.
