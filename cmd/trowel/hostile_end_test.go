@@ -72,8 +72,12 @@ func (s *site) endOne(signal syscall.Signal, word string) {
 		s.t.Errorf("%v after %v: it goes on:\n%s", signal, after, &text)
 	}
 	s.noProcess(word)
+	failed := s.t.Failed()
 	if signal != unix.SIGKILL {
 		s.unharmed()
+	}
+	if s.t.Failed() && !failed {
+		s.t.Errorf("that was after %v and %v:\n%s", signal, after, &text)
 	}
 }
 

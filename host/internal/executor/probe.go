@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+
+	"golang.org/x/sys/unix"
 )
 
 // Rung is a way to start a step.
@@ -170,10 +173,13 @@ func (l *Launcher) probeInside(ctx context.Context, dir string) (Report, error) 
 	return wire.open(), nil
 }
 
-// probeMain is the probe in the user namespace.
+// probeMain is the probe in the user namespace. If it is cancelled it ends its step and removes its directory first: whoever
+// cancels it removes what that lies in, once it has ended.
 func probeMain(l *Launcher) {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
 	var r Report
-	err := l.attempt(context.Background(), os.Args[1], RungUserNamespace, &r)
+	err := l.attempt(ctx, os.Args[1], RungUserNamespace, &r)
 	if err == nil {
 		err = gob.NewEncoder(os.Stdout).Encode(closeReport(r))
 	}

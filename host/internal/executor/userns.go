@@ -102,7 +102,11 @@ func startMapped(ctx context.Context, cmd *exec.Cmd) (err error) {
 		_, err = write.Write([]byte{0})
 	}
 	if err = errors.Join(err, write.Close()); err != nil {
-		return errors.Join(err, ignoreExit(cmd.Wait())) // it saw the pipe's end without the byte
+		err = errors.Join(err, ignoreExit(cmd.Wait())) // it saw the pipe's end without the byte
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
 	}
 	return nil
 }

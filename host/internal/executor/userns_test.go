@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -193,6 +194,24 @@ func TestProbe(t *testing.T) {
 	}
 	if left := entries(t, dir); left != nil {
 		t.Errorf("the probe left %q", left)
+	}
+}
+
+// TestProbeCancelled cancels the probe in a user namespace at moments all over its life: it is not there any more when it has
+// returned, and nor is what it made.
+func TestProbeCancelled(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for after := range 40 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*500*time.Microsecond)
+		_, err := launcher.probeInside(ctx, dir)
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v after %v", err, ctx)
+		}
+		if left := entries(t, dir); left != nil {
+			t.Fatalf("the probe left %q", left)
+		}
 	}
 }
 
