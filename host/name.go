@@ -18,7 +18,7 @@ func ParseName(name string) (Name, error) {
 	return Name{Registry: ref.Registry, Path: ref.Path, Tag: ref.Tag}, nil
 }
 
-// PrivateRegistry says whether a registry is named by a private address.
+// PrivateRegistry says whether a registry is named by a private address, or as a service of the Kubernetes cluster.
 func PrivateRegistry(name string) bool { return registry.IsPrivate(name) }
 
 // Repository is the name without the tag.

@@ -225,11 +225,11 @@ func registryName(name string) string {
 	return name
 }
 
-// maybePlain says whether a registry may be reached over plain HTTP without a flag, as in kaniko: on this machine, or at a private
-// address.
+// maybePlain says whether a registry may be reached over plain HTTP without a flag, as in kaniko: on this machine, or in a private
+// network by its name.
 func maybePlain(name string) bool { return onThisMachine(name) || host.PrivateRegistry(name) }
 
-// privateRegistries are those at private addresses of which nobody has said how they are reached.
+// privateRegistries are those in private networks of which nobody has said how they are reached.
 func privateRegistries(all map[string]config.Registry) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(name string) bool {
 		s := all[name]

@@ -72,7 +72,7 @@ func (p program) executorJob(o *executorFlags) (*executorJob, error) {
 		return nil, err
 	}
 	for _, name := range privateRegistries(r.Registries) {
-		j.said = append(j.said, warn("%s has a private address: as with kaniko, any certificate will do, and plain HTTP if it speaks no HTTPS; "+
+		j.said = append(j.said, warn("%s is in a private network by its name: as with kaniko, any certificate will do, and plain HTTP if it speaks no HTTPS; "+
 			"--registry-certificate %[1]s=FILE has it verified", name))
 	}
 	if upstream := environment["UPSTREAM_CLIENT_TYPE"]; upstream != "" {

@@ -108,9 +108,14 @@ func apiHost(registry string) string {
 	return registry
 }
 
-// IsPrivate says whether a registry, with or without a port, is named by a private address of IPv4 (RFC 1918).
+// IsPrivate says whether a registry, with or without a port, is named by a private address of IPv4 (RFC 1918) or as a service of
+// the Kubernetes cluster.
 func IsPrivate(registry string) bool {
 	host, _, _ := strings.Cut(registry, ":")
+	// Other names below "local" are anybody's who answers in the local network (RFC 6762); these are the cluster's DNS server's.
+	if strings.HasSuffix(host, ".svc.cluster.local") {
+		return true
+	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.Is4() && addr.IsPrivate()
 }

@@ -76,6 +76,8 @@ func TestIsPrivate(t *testing.T) {
 		"10.1.2.3": true, "10.1.2.3:5000": true, "172.16.0.1": true, "172.31.255.255:80": true, "192.168.0.1": true, "172.15.0.1": false,
 		"172.32.0.1": false, "8.8.8.8:5000": false, "127.0.0.1": false, "10.example.com": false, "10.1.2.3.example.com": false, "[fd00::1]:5000": false,
 		"localhost": false, "": false, "010.1.2.3": false,
+		"registry.tools.svc.cluster.local": true, "registry.tools.svc.cluster.local:5000": true, "registry.local": false,
+		"svc.cluster.local": false, "registry.svc.cluster.local.example.com": false,
 	} {
 		if got := IsPrivate(name); got != want {
 			t.Errorf("%q: %v", name, got)
