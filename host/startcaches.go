@@ -14,7 +14,7 @@ import (
 func (b *build) startCaches(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var starting sync.WaitGroup
-	if b.needsRemote() {
+	if b.NeedsRemoteCaches() {
 		for _, c := range b.Caches {
 			if c.Start != nil && (len(c.Roles) == 0 || slices.Contains(c.Roles, "read")) {
 				starting.Go(func() { c.Start(ctx) })
@@ -27,12 +27,13 @@ func (b *build) startCaches(ctx context.Context) (stop func()) {
 	}
 }
 
-// needsRemote says whether the caches on this machine can answer nothing.
-func (b *build) needsRemote() bool {
+// NeedsRemoteCaches says whether the caches on this machine can answer nothing, so that others are asked for certain. What those take
+// to start can be done beside what comes first.
+func (r *Request) NeedsRemoteCaches() bool {
 	if os.Geteuid() != 0 { // it may come to be done again in a user namespace
 		return false
 	}
-	for _, c := range b.Caches {
+	for _, c := range r.Caches {
 		if c.Place != CacheNear || c.Holds == CacheBases {
 			continue
 		}

@@ -38,6 +38,19 @@ func Names() []string {
 	return names
 }
 
+// DigestSuffix is what follows a plugin's name in that of the file with its digest.
+const DigestSuffix = ".sha256"
+
+// Digest returns the SHA-256 of a plugin's module, in hexadecimal, or "" if this binary does not carry it. It is for what is done in
+// advance: whoever needs the module sums it.
+func Digest(name string) string {
+	sum, err := dist.ReadFile("dist/" + name + ".wasm" + DigestSuffix)
+	if err != nil {
+		return ""
+	}
+	return string(sum)
+}
+
 // Module returns a plugin's WebAssembly module, or an error wrapping [ErrUnknown].
 func Module(name string) ([]byte, error) {
 	packed, err := dist.ReadFile("dist/" + name + ".wasm.zst")

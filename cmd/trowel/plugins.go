@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/trowel-build/trowel/host"
@@ -60,6 +62,7 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 			},
 			Host: "trowel " + buildVersion(), Getenv: p.getenv, Proxy: settings.Proxy.Func(), TLS: certificates,
 			CompileDir: usableCompileDir(f, settings), SocketDir: sockets.name, Ahead: plugins.Code, Report: report,
+			Prefetch: prefetch(r),
 		})
 		return err
 	})
@@ -77,6 +80,20 @@ func (p program) plugIn(ctx context.Context, f *buildFlags, settings config.Conf
 		r.Instructions = append(r.Instructions, host.Instructions(i))
 	}
 	return in, nil
+}
+
+// prefetch names the module of a cache in this program that the build will ask for certain.
+func prefetch(r *host.Request) func(plugin.Spec) string {
+	if !r.NeedsRemoteCaches() {
+		return nil
+	}
+	return func(spec plugin.Spec) string {
+		name, carried := strings.CutPrefix(spec.Source, "builtin:")
+		if !carried || spec.Kind != sdk.KindCache || len(spec.Roles) > 0 && !slices.Contains(spec.Roles, "read") {
+			return ""
+		}
+		return plugins.Digest(name)
+	}
 }
 
 // close ends the plugins.

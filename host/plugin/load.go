@@ -36,6 +36,9 @@ type Options struct {
 	SocketDir  string
 	// Ahead opens the code of modules that was compiled ahead; nil: there is none. See [wasm.Engine].
 	Ahead func(module, target string) func() (io.ReadCloser, error)
+	// Prefetch gives the SHA-256, in hexadecimal, of the module of a plugin that is certain to be asked, so that code which was compiled
+	// ahead is loaded while the module is looked for; "" for none. nil: there is none.
+	Prefetch func(Spec) string
 	// Proxy is that of plugins' requests; nil means none.
 	Proxy func(*url.URL) (*url.URL, error)
 	// TLS has settings for single hosts, by "host" or "host:port".
@@ -58,6 +61,14 @@ func Load(ctx context.Context, specs map[string]Spec, names []string, o Options)
 		return set, err
 	}
 	engine.Ahead, engine.Scratch = o.Ahead, o.SocketDir
+	set.engine = engine
+	for _, name := range names {
+		if o.Prefetch != nil {
+			if module := o.Prefetch(specs[name]); module != "" {
+				engine.Prefetch(ctx, module)
+			}
+		}
+	}
 	l := &loader{Options: o, engine: engine}
 	for _, name := range names {
 		spec := specs[name]

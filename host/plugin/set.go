@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/trowel-build/trowel/host/plugin/wasm"
 	"github.com/trowel-build/trowel/sdk"
 )
 
@@ -16,6 +17,7 @@ type Set struct {
 	Instructions []Instructions
 
 	running []*running
+	engine  *wasm.Engine
 }
 
 // Cache is a plugin that is a cache.
@@ -72,6 +74,9 @@ func (s *Set) Close(ctx context.Context) error {
 	var errs []error
 	for _, r := range s.running {
 		errs = append(errs, r.close(ctx))
+	}
+	if s.engine != nil {
+		errs = append(errs, s.engine.Forget(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -1,5 +1,5 @@
 // Command pack prepares what package plugins embeds. "pack FILE.wasm..." compresses compiled plugins: it makes FILE.wasm.zst of each
-// and removes it. "pack -code DIR", built when that is done, compiles those that it embeds itself to machine code for the processor
+// and FILE.wasm.sha256, and removes it. "pack -code DIR", built when that is done, compiles those that it embeds itself to machine code for the processor
 // that it runs on, or is emulated; in DIR it leaves what it finds made already, and nothing of other modules.
 package main
 
@@ -54,8 +54,13 @@ func pack(name string) error {
 	if err != nil {
 		return err
 	}
+	sum := sha256.Sum256(module)
 	// The frame says how long the content is, so that it is unpacked into memory of just that size.
-	return errors.Join(compress(name+".zst", module, zstd.WithSingleSegment(true)), os.Remove(name))
+	return errors.Join(
+		compress(name+".zst", module, zstd.WithSingleSegment(true)),
+		os.WriteFile(name+plugins.DigestSuffix, []byte(hex.EncodeToString(sum[:])), 0o644),
+		os.Remove(name),
+	)
 }
 
 // compress writes a file, whole or not at all.

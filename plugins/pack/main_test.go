@@ -1,11 +1,15 @@
 package main
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/trowel-build/trowel/plugins"
 )
 
 // tiny is a plugin, as far as can be seen of it: a memory and two functions that trap.
@@ -55,5 +59,26 @@ func TestCompileAll(t *testing.T) {
 	}
 	if err := compileAll(t.Context(), dir, [][]byte{[]byte("\x00asm")}); err == nil {
 		t.Error("something that is no module was compiled")
+	}
+}
+
+// TestPack: a plugin becomes its compressed module and its digest.
+func TestPack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "tiny.wasm")
+	if err := os.WriteFile(name, []byte(tiny), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := pack(name); err != nil {
+		t.Fatal(err)
+	}
+	sum, err := os.ReadFile(name + plugins.DigestSuffix)
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(tiny))); string(sum) != want || err != nil {
+		t.Errorf("digest %q, %v, want %q", sum, err, want)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if diff := cmp.Diff([]string{name + plugins.DigestSuffix, name + ".zst"}, files); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
 	}
 }

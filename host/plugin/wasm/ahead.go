@@ -119,14 +119,14 @@ func compileEntry(ctx context.Context, module []byte) (name string, code []byte,
 }
 
 // carried makes a tier of the code that the program carries.
-func (c *compiled) carried(ctx context.Context) (*tier, error) {
-	dir, err := os.MkdirTemp(c.engine.loading(), "ahead-")
+func (e *Engine) carried(ctx context.Context, open func() (io.ReadCloser, error)) (*tier, error) {
+	dir, err := os.MkdirTemp(e.loading(), "ahead-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // there is a link in it, and nobody looks at it again
 	code := make(chan *aheadCode, 1)
-	go func() { code <- openAhead(c.ahead) }()
+	go func() { code <- openAhead(open) }()
 	t, err := prepareAhead(ctx, dir)
 	a := <-code
 	if err = errors.Join(err, a.err); err == nil {

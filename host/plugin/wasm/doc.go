@@ -4,7 +4,8 @@
 //	plugin.go    Open, Call, Hello, Compile, Close; call.go does a call
 //	module.go    what a module must be, checked before any of it is compiled or run
 //	engine.go    where compiled modules are kept
-//	ahead.go     code that the program carries, compiled before it was built; hollow.go is what it is loaded with
+//	ahead.go     code that the program carries, compiled before it was built; hollow.go is what it is loaded with,
+//	             and prefetch.go loads it before the module is there
 //	tier.go      a module ready to be instantiated: interpreted at first, compiled when the compiler is done
 //	stint.go     when an interpreted module is worth compiling
 //	pool.go      instances, each used by one call at a time

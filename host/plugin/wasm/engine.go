@@ -35,6 +35,8 @@ type Engine struct {
 
 	mu   sync.Mutex
 	kept map[digest]*compiled
+	// prefetched are modules that are loaded and that nobody has taken, by their SHA-256 in hexadecimal.
+	prefetched map[string]*prefetched
 }
 
 type digest [sha256.Size]byte
@@ -151,7 +153,7 @@ func (c *compiled) tier(ctx context.Context, module []byte) (*tier, error) {
 	}
 	if c.ahead != nil {
 		// What is wrong with such code, if anything, does not keep the module from being compiled.
-		if t, err := c.carried(ctx); err == nil || ctx.Err() != nil {
+		if t, err := c.loadCarried(ctx); err == nil || ctx.Err() != nil {
 			return t, err
 		}
 	}
@@ -164,6 +166,15 @@ func (c *compiled) tier(ctx context.Context, module []byte) (*tier, error) {
 		return nil, errors.Join(err, removeErr)
 	}
 	return newTier(ctx, wazero.NewRuntimeConfig(), module)
+}
+
+// loadCarried makes a tier of the code that the program carries, or takes the one that is being made.
+func (c *compiled) loadCarried(ctx context.Context) (*tier, error) {
+	if f := c.engine.take(hex.EncodeToString(c.digest[:])); f != nil {
+		<-f.done
+		return f.tier, f.err
+	}
+	return c.engine.carried(ctx, c.ahead)
 }
 
 // release ends a use. The last one frees what is in memory.
