@@ -25,7 +25,11 @@ type Layer struct {
 //
 // What goes where is decided by the tree, as everywhere; a layer's bytes are read once, and only those that the merged
 // view still shows are written.
-func UnpackMerged(ctx context.Context, dir string, layers []Layer, opts Options) (losses []Loss, err error) {
+func UnpackMerged(ctx context.Context, dir string, layers []Layer, opts Options) ([]Loss, error) {
+	return unpackMerged(ctx, dir, layers, opts, nil)
+}
+
+func unpackMerged(ctx context.Context, dir string, layers []Layer, opts Options, from *salvage) (losses []Loss, err error) {
 	tree := filetree.Empty()
 	for i := range layers {
 		if tree, err = tree.Apply(layers[i].Entries, layerNumber(i)); err != nil {
@@ -37,7 +41,7 @@ func UnpackMerged(ctx context.Context, dir string, layers []Layer, opts Options)
 		return nil, fmt.Errorf("unpack layers: %w", err)
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	m := merge{site: s, wanted: make(map[contentKey]*wantedFile), files: make(map[any]string)}
+	m := merge{site: s, from: from, wanted: make(map[contentKey]*wantedFile), files: make(map[any]string)}
 	if err := tree.Walk("", m.make); err != nil {
 		return nil, err
 	}
@@ -71,6 +75,7 @@ func (n layerNumber) Open(context.Context, filetree.Ref) (io.ReadCloser, error) 
 // merge is one tree on its way to disk.
 type merge struct {
 	site   *site
+	from   *salvage // nil for none
 	wanted map[contentKey]*wantedFile
 	files  map[any]string // path by file identity, to find hardlinks
 	links  []pendingLink
@@ -90,6 +95,9 @@ type wantedFile struct {
 
 // make visits the tree: it makes everything but what needs content.
 func (m *merge) make(p string, n *filetree.Node) (bool, error) {
+	if taken, err := m.from.take(p, m.site); taken || err != nil {
+		return false, err
+	}
 	e := n.Entry(p)
 	if e.Type == filetree.Directory {
 		m.dirs = append(m.dirs, e)

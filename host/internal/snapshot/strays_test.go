@@ -130,3 +130,21 @@ func TestRecordHolds(t *testing.T) {
 		}
 	}
 }
+
+// TestUntouchedButYoung doubts what was changed no earlier than it was recorded: within a tick of the clock nobody could tell.
+func TestUntouchedButYoung(t *testing.T) {
+	t.Parallel()
+	r := recorded(t, t.TempDir())
+	for _, young := range []bool{false, true} {
+		if young {
+			r.taken = r.root.dir.files[1].ctime // of "link", the files that were made before being older
+		}
+		untouched, err := NewOrigin(r).Untouched(t.Context(), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if untouched("link") == young {
+			t.Errorf("young %v: untouched %v", young, !young)
+		}
+	}
+}

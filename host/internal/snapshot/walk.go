@@ -27,6 +27,8 @@ type walker struct {
 	moved map[string]shift
 	// against says what a file that was changed in the tick of the record counts as.
 	against young
+	// unsure is set where something was taken for what it was because nobody could look.
+	unsure atomic.Bool
 
 	device  uint64 // of the root, which mostly is that of all files
 	lock    sync.Mutex
@@ -40,6 +42,7 @@ type young uint8
 const (
 	youngChanged young = iota
 	youngSame
+	oldUntouched // changed, and so does one of several names that was moved: nobody tells of the others
 )
 
 // shift is a status change time that means the same as an earlier one.
@@ -117,6 +120,7 @@ func (w *walker) directory(ctx context.Context, fd int, before *directory, p str
 			}
 			continue
 		case errors.Is(err, errMount):
+			w.unsure.Store(true)
 			if was == nil {
 				continue
 			}
@@ -203,13 +207,13 @@ func (f *found) show(child *found) {
 
 // same says whether a file is what it was. Of a file that was changed in the tick in which it was recorded nobody knows.
 func (w *walker) same(f, was *file, p string) bool {
-	if was.ctime >= w.before.taken && w.against == youngChanged {
+	if was.ctime >= w.before.taken && w.against != youngSame {
 		return false
 	}
 	if f.signature == was.signature {
 		return true
 	}
-	if w.moved == nil || f.ctime == was.ctime {
+	if w.moved == nil || f.ctime == was.ctime || w.against == oldUntouched && was.nlink > 1 {
 		return false
 	}
 	s, ok := w.moved[filetree.Join(p, f.name)]
@@ -277,6 +281,7 @@ func (w *walker) enter(ctx context.Context, dirfd int, f *file, d *descent, p st
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV):
 		// It vanished, was replaced or was mounted on after it was seen: the next walk tells.
+		w.unsure.Store(true)
 		f.dir = d.before
 		d.hide()
 		return nil

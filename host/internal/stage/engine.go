@@ -14,6 +14,7 @@
 //	copy.go       effects that need no process      exec.go   the one that does
 //	plain.go      its root file system where nothing can be mounted
 //	inplace.go    what is due where that is the root directory, one stage at a time
+//	inherit.go    how a stage there gets the root file system of another that is done
 //	mount.go      what its mounts show: files, secrets; agent.go, cachemount.go
 //	commit.go     changes → layer → cache           layer.go  a layer, whatever it comes from
 package stage
@@ -267,6 +268,7 @@ func (e *Engine) build(ctx context.Context) ([]*Result, error) {
 	if err := e.canRun(ctx); err != nil {
 		return nil, err
 	}
+	e.bequeath()
 	if err := each(slices.Concat(e.targets, e.others), func(s *Stage) error { _, err := s.build(ctx, e); return err }); err != nil {
 		return nil, err
 	}

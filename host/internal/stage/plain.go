@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -32,8 +31,9 @@ type plainRoot struct {
 	dir, aside string
 	layers     []*Layer // whose files are in it, lowest first
 	watched
-	doubtful bool   // it was made while a process ran in place
-	unread   *Layer // the last one that a process made here, until it is written
+	doubtful bool    // it was made while a process ran in place
+	origin   *origin // nil where it cannot be told for certain what is left of it
+	unread   *Layer  // the last one that a process made here, until it is written
 }
 
 // plain says whether root file systems are plain directories.
@@ -79,6 +79,9 @@ func (b *builder) processPlain(ctx context.Context, st *step, x effect.Exec) (_ 
 	if err != nil {
 		return nil, nil, err
 	}
+	if p.origin != nil {
+		p.origin.Moved(shifts)
+	}
 	changes, record, err := p.record.Changes(ctx, tree, shifts, e.snapshots())
 	if err == nil {
 		err = e.watch(ctx, &p.watched, record)
@@ -120,12 +123,16 @@ func (e *Engine) startPlain(ctx context.Context, p *plainRoot, process executor.
 
 // expectRoot starts to make the directory, if it is certain that a process will run.
 func (b *builder) expectRoot(ctx context.Context) {
-	ahead := b.stage.steps[b.stage.hits:]
-	if !b.engine.plain() || !slices.ContainsFunc(ahead, func(st *step) bool { return st.runs() && !st.seen }) {
+	if !b.engine.plain() || !b.stage.certain() {
 		return
 	}
 	layers := slices.Clone(b.layers)
-	early := sync.OnceValues(func() (*plainRoot, error) { return b.makeRoot(ctx, layers) })
+	early := sync.OnceValues(func() (*plainRoot, error) {
+		if p, err := b.inherit(ctx, layers); p != nil || err != nil {
+			return p, err
+		}
+		return b.makeRoot(ctx, layers)
+	})
 	b.early = early
 	b.engine.background.Go(func() error {
 		_, err := early()
@@ -155,7 +162,8 @@ func (b *builder) plainRoot(ctx context.Context) (*plainRoot, error) {
 		err = b.advance(ctx)
 	}
 	if errors.Is(err, rootfs.ErrEntangled) {
-		b.releaseRoot()
+		old := b.root
+		b.engine.background.Go(func() error { return errors.Join(old.settle(), old.remove()) })
 		b.root, err = b.makeRoot(ctx, slices.Clone(b.layers))
 	}
 	if err != nil {
@@ -167,7 +175,7 @@ func (b *builder) plainRoot(ctx context.Context) (*plainRoot, error) {
 // makeRoot makes a directory of layers.
 func (b *builder) makeRoot(ctx context.Context, layers []*Layer) (*plainRoot, error) {
 	e, begun := b.engine, b.engine.runs.Load()
-	p := &plainRoot{layers: layers, watched: watched{what: fmt.Sprintf("the root file system of stage %q", b.stage.ID)}}
+	p := &plainRoot{layers: layers, watched: watched{what: b.rootName()}}
 	all, err := e.toUnpack(ctx, p.layers)
 	if err != nil {
 		return nil, err
@@ -197,7 +205,15 @@ func (b *builder) makeRoot(ctx context.Context, layers []*Layer) (*plainRoot, er
 		err = e.watch(ctx, &p.watched, record)
 	}
 	p.doubtful = running(begun) || p.known != begun || continued && begun != 0
+	if !p.doubtful && e.Rung == executor.RungInPlace {
+		p.origin = &origin{snapshot.NewOrigin(record), slices.Clone(layers)}
+	}
 	return p, err
+}
+
+// rootName is what to call the stage's directory in errors.
+func (b *builder) rootName() string {
+	return fmt.Sprintf("the root file system of stage %q", b.stage.ID)
 }
 
 // continueRoot makes the directory from that of the lowest layer, if there is one that no other stage has taken: it was made
@@ -305,21 +321,26 @@ func (p *plainRoot) settle() error {
 	return err
 }
 
-// releaseRoot removes the directory, once it is read.
+// releaseRoot removes the directory once it is read, or leaves it to another stage.
 func (b *builder) releaseRoot() {
 	p, early := b.root, b.early
 	b.root, b.early = nil, nil
 	if p == nil && early == nil {
+		b.stage.leave(nil)
 		return
 	}
 	b.engine.background.Go(func() error {
 		if p == nil {
 			if p, _ = early(); p == nil {
+				b.stage.leave(nil)
 				return nil // whoever waited for it was told why
 			}
 		}
 		_ = p.settle() // likewise
-		return errors.Join(rootfs.RemoveAll(p.dir), os.Remove(p.aside))
+		if b.stage.leave(p) {
+			return nil
+		}
+		return p.remove()
 	})
 }
 

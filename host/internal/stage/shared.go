@@ -25,11 +25,15 @@ func (b *builder) once(ctx context.Context, st *step, do stepFunc) error {
 	return nil
 }
 
+func (st *step) sharing() sharedStep {
+	return sharedStep{string(st.definition), st.stage.inImage, st.stage.anew}
+}
+
 // sharedLayer is the layer of a step and of all that are the same.
 func (e *Engine) sharedLayer(st *step) *lazy[*Layer] {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	key := sharedStep{string(st.definition), st.stage.inImage, st.stage.anew}
+	key := st.sharing()
 	if e.shared[key] == nil {
 		e.shared[key] = &lazy[*Layer]{}
 	}

@@ -31,6 +31,9 @@ type Stage struct {
 	hits    int         // steps from the start whose layers earlier builds left
 	layers  cache.Chain // of the layers below and those hits
 	result  lazy[*Result]
+
+	inherits *Stage          // whose directory it gets: see inherit.go
+	estate   chan *plainRoot // takes its own when it is done, for another; nil if none gets it
 }
 
 // step is an instruction in its stage.
