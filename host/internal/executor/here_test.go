@@ -305,7 +305,6 @@ func hereCases() map[string]func(here) {
 		},
 		"cancel, stopped":                    here.stopped,
 		"killed before credentials are back": here.killedLate,
-		"killed with a stopped supervisor":   here.stoppedAndKilled,
 		"killed": func(h here) {
 			for range 3 {
 				h.must(os.WriteFile("/root/token", []byte("hush"), 0o600))

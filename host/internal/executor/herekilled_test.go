@@ -61,26 +61,6 @@ func (h here) killedLate() {
 	}
 }
 
-// stoppedAndKilled is a builder that is killed while its supervisor is stopped, and would be stopped again.
-func (h here) stoppedAndKilled() {
-	cmd := h.holding()
-	watcher := childOf(cmd.Process.Pid)
-	step := childOf(watcher)
-	h.must(unix.Kill(watcher, unix.SIGSTOP))
-	for !isStopped(watcher) {
-		time.Sleep(time.Millisecond)
-	}
-	h.must(cmd.Process.Kill())
-	_ = cmd.Wait()
-	ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
-	defer cancel()
-	h.must(Recover(ctx))
-	if _, there := processOf(step); there {
-		fmt.Println("the process is still there")
-	}
-	h.sameAsBefore()
-}
-
 // isStopped says whether every thread of a process has stopped: the signal is there before that.
 func isStopped(id int) bool {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", id))

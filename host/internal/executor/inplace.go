@@ -52,10 +52,10 @@ func openInPlace(ctx context.Context, root, dir string) (_ *inPlace, err error) 
 
 // take waits for the lock. A supervisor that outlives its builder has it too, until the root directory is in order.
 func (h *inPlace) take(ctx context.Context) error {
-	for look := time.Now().Add(orphanPatience); ; {
+	for {
 		err := unix.Flock(int(h.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return h.sign()
+			return nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return failure("lock", h.lock.Name(), err)
@@ -64,12 +64,6 @@ func (h *inPlace) take(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(look) {
-			if err := h.letGoOn(); err != nil {
-				return err
-			}
-			look = time.Now().Add(orphanPatience)
 		}
 	}
 }
