@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -86,7 +87,8 @@ func (s *files) open(ref filetree.Ref, want stamp, ids bool) (io.ReadCloser, err
 // contextFile reads a file and fails unless it is, before and after, the one that was indexed. It reads by descriptor: a
 // context has thousands of files, and the runtime's poller, which has no use for any, is asked twice for each [os.File].
 type contextFile struct {
-	fd    int // negative once closed
+	mu    sync.Mutex // held while fd is used: a decompressor may still read when its file is closed
+	fd    int        // negative once closed
 	ref   filetree.Ref
 	stamp stamp
 	ids   bool // inode numbers count
@@ -119,8 +121,10 @@ func (f *contextFile) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// call makes one system call that reads.
+// call makes one system call on the open file.
 func (f *contextFile) call(read func() (int, error)) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.fd < 0 {
 		return 0, fmt.Errorf("read %q in the build context: %w", f.ref.Path, fs.ErrClosed)
 	}
@@ -155,6 +159,8 @@ func (f *contextFile) ReadAt(p []byte, at int64) (int, error) {
 
 // Close implements [io.Closer].
 func (f *contextFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.fd < 0 {
 		return fmt.Errorf("close %q in the build context: %w", f.ref.Path, fs.ErrClosed)
 	}
@@ -166,8 +172,8 @@ func (f *contextFile) Close() error {
 // check compares the file with its stamp.
 func (f *contextFile) check() error {
 	var st unix.Stat_t
-	if err := unix.Fstat(f.fd, &st); err != nil {
-		return fmt.Errorf("stat %q in the build context: %w", f.ref.Path, err)
+	if _, err := f.call(func() (int, error) { return 0, unix.Fstat(f.fd, &st) }); err != nil {
+		return err
 	}
 	var now fileStat
 	now.set(&st)
